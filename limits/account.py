@@ -1,0 +1,132 @@
+"""An account is the list of limits that one charge touches: all of them are charged, or none.
+
+It speaks the scripts' language: limits become arguments, replies become decisions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .decision import Decision
+from .errors import CostTooLarge
+from .limit import SECOND_US, LimitKind, Unit
+from .usage import LimitUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .limit import Limit
+
+_FIELDS = 3
+
+
+class Account:
+    """The limits that one charge touches.
+
+    Parameters
+    ----------
+    limits:
+        Scope and limit, the widest scope first.
+
+    Attributes
+    ----------
+    rules:
+        The limits as the scripts take them.
+    settled_rules:
+        Those of them that look at a charge again: slots that are freed, tokens that are settled.
+    has_slots, has_tokens:
+        Whether any limit caps work in flight, or counts tokens.
+    """
+
+    __slots__ = ("_capacities", "has_slots", "has_tokens", "limits", "rules", "settled_rules")
+
+    limits: tuple[tuple[str, Limit], ...]
+
+    def __init__(self, limits: Iterable[tuple[str, Limit]]) -> None:
+        self.limits = tuple(limits)
+        settled = [each for each in self.limits if each[1].kind is LimitKind.IN_FLIGHT or each[1].unit is Unit.TOKENS]
+        self.rules = _as_rules(self.limits)
+        self.settled_rules = _as_rules(settled)
+        self.has_slots = any(limit.kind is LimitKind.IN_FLIGHT for _, limit in settled)
+        self.has_tokens = any(limit.unit is Unit.TOKENS for _, limit in settled)
+        self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
+
+    def check_cost(self, requests: int, tokens: int) -> None:
+        """Raise `CostTooLarge` if a limit never holds as many units."""
+        for unit, cost in ((Unit.REQUESTS, requests), (Unit.TOKENS, tokens)):
+            capacity, binding = self._capacities[unit]
+            if cost > capacity:
+                raise CostTooLarge(cost, int(capacity), binding)
+
+    def decision(self, reply: Sequence[Any]) -> Decision:
+        """What acquire.lua said."""
+        allowed, position, remaining, retry_after_us, reset_after_us = reply[:5]
+        if not position:
+            return Decision(bool(allowed))
+        scope, limit = self.limits[int(position) - 1]
+        retry_us = int(retry_after_us)
+        return Decision(
+            bool(allowed),
+            int(remaining),
+            retry_us / SECOND_US if retry_us >= 0 else float("inf"),
+            int(reset_after_us) / SECOND_US,
+            scope,
+            limit.id,
+            limit.capacity,
+        )
+
+    def usage(self, reply: Sequence[Any]) -> tuple[LimitUsage, ...]:
+        """What peek.lua said, limit by limit."""
+        rows = (reply[at : at + _FIELDS] for at in range(0, len(reply), _FIELDS))
+        return tuple(
+            LimitUsage(scope, limit, int(remaining), int(retry_after_us) / SECOND_US, int(reset_after_us) / SECOND_US)
+            for (scope, limit), (remaining, retry_after_us, reset_after_us) in zip(self.limits, rows, strict=True)
+        )
+
+    def forecast(self, reply: Sequence[Any], requests: int, tokens: int) -> Decision:
+        """The decision that acquire.lua would make where peek.lua looked; `remaining` is before the charge."""
+        cost = {Unit.REQUESTS: requests, Unit.TOKENS: tokens}
+        usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit]]
+        if not usages:
+            return Decision(True)
+        binding = max(usages, key=lambda usage: usage.retry_after)
+        allowed = binding.retry_after <= 0
+        if allowed:
+            binding = min(usages, key=lambda usage: usage.remaining / usage.limit.capacity)
+        return Decision(
+            allowed,
+            binding.remaining,
+            binding.retry_after,
+            binding.reset_after,
+            binding.scope,
+            binding.limit.id,
+            binding.limit.capacity,
+        )
+
+
+def check_count(name: str, count: int, least: int) -> int:
+    """Return `count`, or raise `ValueError` naming it unless it is a whole number of at least `least`."""
+    # A bool is an int to Python, and a float that is whole would be counted, but neither is meant.
+    if type(count) is not int or count < least:
+        raise ValueError(f"{name}: {count!r} is not allowed; use a whole number of at least {least}")
+    return count
+
+
+def _as_rules(limits: Iterable[tuple[str, Limit]]) -> tuple[bytes, ...]:
+    return tuple(
+        str(field).encode()
+        for scope, limit in limits
+        for field in (scope, limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit)
+    )
+
+
+def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, str]:
+    """The least that a limit in this unit holds, and its name. Slots do not count: work takes one, whatever it costs."""
+    return min(
+        (
+            (limit.capacity, f"{scope} {limit.id}")
+            for scope, limit in limits
+            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT
+        ),
+        default=(float("inf"), ""),
+    )

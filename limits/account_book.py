@@ -1,0 +1,111 @@
+"""An account book finds the account of a call: the limits of all its scopes, of a given configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from .account import Account
+from .errors import InvalidScope, UnknownService
+from .scope import GLOBAL, TaskScopes, template_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .config import LimitsConfig
+    from .limit import Limit
+
+CACHE_SIZE = 4_096
+_KINDS = ("service", "endpoint", "loop_type", "loop")
+_KNOWN_KEYS = frozenset(_KINDS)
+
+Names: TypeAlias = tuple[str, str, str, str]
+"""Service, endpoint, loop type and loop of a call; `""` for what it has not."""
+
+
+class AccountBook:
+    """The accounts of one configuration. What was looked up is remembered, up to a bound.
+
+    Parameters
+    ----------
+    config:
+        The limits.
+    """
+
+    def __init__(self, config: LimitsConfig) -> None:
+        self.config = config
+        self._definitions = config.definitions()
+        self._accounts: dict[Names, Account] = {}
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def of_call(self, names: Names) -> Account:
+        """The account of a call.
+
+        Raises
+        ------
+        UnknownService
+            The configuration does not name the service.
+        InvalidScope
+            A name is not possible.
+        """
+        account = self._accounts.get(names)
+        if account is None:
+            _check_text(names)
+            scopes = TaskScopes(*names)
+            self.config.check_service(scopes.service, scopes.endpoint)
+            account = Account((scope, limit) for scope in scopes.names for limit in self._limits_of(scope))
+            # Loops come and go (a loop may be a tenant, or a run of an agent), so what is remembered has a bound.
+            if len(self._accounts) >= CACHE_SIZE:
+                self._accounts.clear()
+            self._accounts[names] = account
+        return account
+
+    def of_scope(self, scope: str) -> Account:
+        """The limits of one scope alone, by its name, such as `service:llm_api`.
+
+        Raises
+        ------
+        UnknownService, InvalidScope
+            There is no such service, or no such kind of scope.
+        """
+        kind, _, name = scope.partition(":")
+        if scope != GLOBAL and (kind not in _KINDS or not name):
+            raise InvalidScope("scope", scope, "use 'global', 'service:…', 'endpoint:…/…', 'loop_type:…' or 'loop:…'")
+        if kind in ("service", "endpoint"):
+            service = name.partition("/")[0]
+            if service not in self.config.services:
+                raise UnknownService(service, self.config.services)
+        return Account((scope, limit) for limit in self._limits_of(scope))
+
+    def _limits_of(self, scope: str) -> tuple[Limit, ...]:
+        # As parts/definitions.lua finds them: a scope that is named, even with no limits, has no template.
+        if scope in self._definitions:
+            return self._definitions[scope]
+        return self._definitions.get(template_of(scope) or "", ())
+
+
+def _check_text(names: tuple[object, ...]) -> None:
+    for kind, name in zip(_KINDS, names, strict=True):
+        if not isinstance(name, str):
+            raise TypeError(f"{kind}: {name!r} is not allowed; use text")
+
+
+def names_of(context: TaskScopes | Mapping[str, str] | None, service: str, endpoint: str, loop_type: str, loop: str) -> Names:
+    """The names of a call, given as one context or one by one.
+
+    Raises
+    ------
+    TypeError
+        Names given both ways, or a context with another key than `service`, `endpoint`, `loop_type`, `loop`.
+    """
+    if context is None:
+        return (service, endpoint, loop_type, loop)
+    if service or endpoint or loop_type or loop:
+        raise TypeError("context: give either a context or names, not both")
+    if isinstance(context, TaskScopes):
+        return (context.service, context.endpoint, context.loop_type, context.loop)
+    if unknown := context.keys() - _KNOWN_KEYS:
+        raise TypeError(f"context: unknown key {min(unknown, key=repr)!r}; use {', '.join(_KINDS)}")
+    get = context.get
+    return (get("service", ""), get("endpoint", ""), get("loop_type", ""), get("loop", ""))

@@ -1,0 +1,220 @@
+"""The limiters for asyncio. Each does what its namesake without `Async` does, and is documented there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from .account import check_count
+from .account_book import AccountBook, Names, names_of
+from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .config import LimitsConfig
+from .decision import Decision
+from .errors import RateLimited, ServerUnreachable
+from .hierarchical import AllLevels
+from .limit import Unit
+from .limiter import OneScope
+from .link import AsyncLink
+from .rate_token import SETTLE, Charge, Outcome, log
+from .server import UNREACHABLE, unreachable, url_of
+from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from .account import Account
+    from .hierarchical import LimitsSource
+    from .limit import Limit
+    from .limit_options import LimitOptions
+    from .lua import AsyncClient
+    from .scope import TaskScopes
+    from .usage import LimitUsage
+
+
+class AsyncRateToken(Charge):
+    """`RateToken` for asyncio: an async context manager."""
+
+    def __init__(self, link: AsyncLink, prefix: str, account: Account, reply: Sequence[Any], *, holder: str, tokens: int) -> None:
+        super().__init__(prefix, account, reply, holder=holder, tokens=tokens)
+        self._link = link
+
+    async def settle(self, actual_tokens: int, *, now_us: int | None = None) -> None:
+        """`RateToken.settle`."""
+        await self._correct(check_count("actual_tokens", actual_tokens, 0), ends=False, now_us=now_us)
+        self._is_settled = True
+
+    async def ok(self, *, now_us: int | None = None) -> None:
+        """`RateToken.ok`."""
+        await self._end(Outcome.OK, self._tokens, now_us)
+
+    async def failed(self, *, now_us: int | None = None) -> None:
+        """`RateToken.failed`."""
+        await self._end(Outcome.FAILED, self._unspent(), now_us)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._end(Outcome.OK if error is None else Outcome.FAILED, self._tokens, None)
+        except ServerUnreachable as unreachable:
+            # The work is done, and its result must not be lost for a slot that lapses with its lease.
+            log.warning("a slot is not freed and lapses with its lease: %s", unreachable)
+
+    async def _end(self, outcome: Outcome, tokens: int, now_us: int | None) -> None:
+        if self._outcome is Outcome.OPEN:
+            await self._correct(tokens, ends=True, now_us=now_us)
+            self._outcome = outcome
+
+    async def _correct(self, tokens: int, *, ends: bool, now_us: int | None) -> None:
+        if values := self._settlement(tokens, ends=ends, now_us=now_us):
+            await self._link.run(SETTLE, *values)
+        self._note(tokens, ends=ends)
+
+
+class AsyncLimiter(OneScope):
+    """`Limiter` for asyncio."""
+
+    def __init__(
+        self,
+        client: AsyncClient | str,
+        name: str,
+        limits: Iterable[Limit] = (),
+        *,
+        realm: str = "default",
+        lease_s: float = DEFAULT_LEASE_S,
+        **options: Unpack[LimitOptions],
+    ) -> None:
+        super().__init__(name, limits, realm, lease_s, options)
+        self._link = AsyncLink(client)
+
+    async def check_and_consume(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
+        """`Limiter.check_and_consume`."""
+        reply = await self._link.run(ACQUIRE, *self._consumption(n, tokens, now_us))
+        decision = self._account.decision(reply)
+        if not self._teller.admits(reply, n, tokens):
+            raise RateLimited(decision)
+        return decision
+
+    async def try_consume(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> bool:
+        """`Limiter.try_consume`."""
+        reply = await self._link.run(ACQUIRE, *self._consumption(n, tokens, now_us))
+        return self._teller.admits(reply, n, tokens)
+
+    async def acquire(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> AsyncRateToken:
+        """`Limiter.acquire`."""
+        holder = self._teller.holder(self._account)
+        reply: list[Any] = await self._link.run(ACQUIRE, *self._acquisition(n, tokens, holder, now_us))
+        if not self._teller.admits(reply, n, tokens):
+            raise RateLimited(self._account.decision(reply))
+        return AsyncRateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
+
+    async def peek(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
+        """`Limiter.peek`."""
+        reply = await self._link.run(PEEK, *self._look(n, tokens, now_us))
+        return self._account.forecast(reply, n, tokens)
+
+    async def usage(self, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+        """`Limiter.usage`."""
+        return self._account.usage(await self._link.run(PEEK, *self._look(1, 0, now_us)))
+
+    async def available_tokens(self, unit: Unit = Unit.REQUESTS, *, now_us: int | None = None) -> int:
+        """`Limiter.available_tokens`."""
+        return self._available(await self.usage(now_us=now_us), unit)
+
+    async def reset_time(self, *, now_us: int | None = None) -> float:
+        """`Limiter.reset_time`."""
+        return max(usage.reset_after for usage in await self.usage(now_us=now_us))
+
+    async def close(self) -> None:
+        """`Limiter.close`."""
+        await self._link.close()
+
+
+class AsyncHierarchicalLimiter(AllLevels):
+    """`HierarchicalLimiter` for asyncio."""
+
+    def __init__(
+        self,
+        client: AsyncClient | str,
+        limits: LimitsSource = None,
+        *,
+        realm: str = "default",
+        lease_s: float = DEFAULT_LEASE_S,
+    ) -> None:
+        super().__init__(realm, lease_s)
+        given = None if limits is None else LimitsConfig.load(limits)
+        self._link = AsyncLink(client)
+        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given)
+
+    async def acquire(
+        self,
+        context: TaskScopes | Mapping[str, str] | None = None,
+        *,
+        service: str = "",
+        endpoint: str = "",
+        loop_type: str = "",
+        loop: str = "",
+        weight: int = 1,
+        tokens: int = 0,
+        now_us: int | None = None,
+    ) -> AsyncRateToken:
+        """`HierarchicalLimiter.acquire`."""
+        names = names_of(context, service, endpoint, loop_type, loop)
+        token = await self._attempt(names, weight, tokens, now_us)
+        if isinstance(token, Decision):
+            raise RateLimited(token)
+        return token
+
+    async def try_acquire(
+        self,
+        context: TaskScopes | Mapping[str, str] | None = None,
+        *,
+        service: str = "",
+        endpoint: str = "",
+        loop_type: str = "",
+        loop: str = "",
+        weight: int = 1,
+        tokens: int = 0,
+        now_us: int | None = None,
+    ) -> AsyncRateToken | None:
+        """`HierarchicalLimiter.try_acquire`."""
+        names = names_of(context, service, endpoint, loop_type, loop)
+        token = await self._attempt(names, weight, tokens, now_us)
+        return None if isinstance(token, Decision) else token
+
+    async def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+        """`HierarchicalLimiter.usage`."""
+        account = (await self._current_book()).of_scope(scope)
+        if not account.rules:
+            return ()
+        return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+
+    async def refresh(self) -> LimitsConfig:
+        """`HierarchicalLimiter.refresh`."""
+        try:
+            return await self._view.refresh()
+        except UNREACHABLE as error:
+            raise unreachable(url_of(self._link.client), error) from error
+
+    async def close(self) -> None:
+        """`HierarchicalLimiter.close`."""
+        await self._link.close()
+
+    async def _attempt(self, names: Names, weight: int, tokens: int, now_us: int | None) -> AsyncRateToken | Decision:
+        account = (await self._current_book()).of_call(names)
+        holder = self._teller.holder(account)
+        values = self._charge(account, weight, tokens, holder, now_us)
+        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        if not self._teller.admits(reply, weight, tokens):
+            return account.decision(reply)
+        return AsyncRateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)
+
+    async def _current_book(self) -> AccountBook:
+        try:
+            config = await self._view.config()
+        except UNREACHABLE as error:
+            raise unreachable(url_of(self._link.client), error) from error
+        return self._book_of(config)

@@ -1,0 +1,176 @@
+"""The limits of a realm, as `limits.toml` states them.
+
+    config = LimitsConfig.load("limits.toml")
+    config.definitions()                          # scope name -> its limits
+    config.scopes_of("proj.tasks.complete")       # ("llm_api", "chat")
+
+A config never changes; a change of limits is a new config.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+
+from .config_file import read_config_file
+from .config_problems import problem_lines
+from .errors import ConfigError, UnknownService
+from .quotation import one_line, quote
+from .scope import GLOBAL
+from .scope_table import ScopeTable, ScopeTables, ServiceName, ServiceTable, Table
+from .task_mapping import Endpoints, TaskMapping, TaskPattern, TaskTarget
+
+if TYPE_CHECKING:
+    from .limit import Limit
+
+_DIGEST_LENGTH = 16
+
+
+class LimitsConfig(Table):
+    """Which limits each scope has, and which service each task calls. Made by `load`.
+
+    Parameters
+    ----------
+    global_:
+        The limits of the whole realm; the table `[global]`.
+    services:
+        Tables by service, with the service's endpoints.
+    loop_types, loops:
+        Tables by name; `"*"` is the template for each one that is not named.
+    tasks:
+        `"service"` or `"service/endpoint"`, by task name or glob.
+    """
+
+    # In Python `global` cannot be an argument; in TOML, `load` knows no other name.
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    global_: ScopeTable = Field(default=ScopeTable(), validation_alias=GLOBAL, serialization_alias=GLOBAL)
+    services: Annotated[Mapping[ServiceName, ServiceTable], AfterValidator(dict)] = {}
+    loop_types: ScopeTables = {}
+    loops: ScopeTables = {}
+    tasks: Annotated[Mapping[TaskPattern, TaskTarget], AfterValidator(dict)] = {}
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str] | Mapping[str, Any] | LimitsConfig) -> LimitsConfig:
+        """The limits that `source` states.
+
+        Parameters
+        ----------
+        source:
+            The path of a TOML file, its tables as a dict, or a config, which is returned as it is.
+
+        Raises
+        ------
+        ConfigError
+            `problems` lists every mistake, one line each; a file's name precedes each line.
+        """
+        match source:
+            case LimitsConfig():
+                return source
+            case Mapping():
+                return cls._from_tables(source)
+            case str() | os.PathLike():
+                try:
+                    return cls._from_tables(read_config_file(source))
+                except ConfigError as error:
+                    name = one_line(os.fspath(source))
+                    raise ConfigError(f"{name}: {problem}" for problem in error.problems) from None
+            case _:
+                raise ConfigError([f"limits: {quote(source)} is not allowed; use a path, a dict or a LimitsConfig"])
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> LimitsConfig:
+        """The limits that `to_json` wrote. Raises `ConfigError` as `load` does."""
+        try:
+            tables = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ConfigError(["limits: this is not JSON; store what to_json() returns"]) from None
+        if not isinstance(tables, dict):
+            raise ConfigError([f"limits: {quote(tables)} is not allowed; store what to_json() returns"])
+        return cls.load(cast("dict[str, Any]", tables))
+
+    @classmethod
+    def _from_tables(cls, tables: Mapping[str, Any]) -> LimitsConfig:
+        tables = dict(tables)
+        try:
+            return cls.model_validate(tables, by_alias=True, by_name=False, context=_endpoints_in(tables))
+        except ValidationError as error:
+            keys = [GLOBAL if key == "global_" else key for key in cls.model_fields]
+            raise ConfigError(problem_lines(error, keys)) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tables that `load` reads back to an equal config; what is not limited is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def to_json(self) -> str:
+        """The same as canonical JSON: equal configs give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the content: 16 hex digits, equal for equal configs on every machine."""
+        return sha256(self.to_json().encode()).hexdigest()[:_DIGEST_LENGTH]
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def definitions(self) -> dict[str, tuple[Limit, ...]]:
+        """The limits of each scope, by scope name, templates (`loop:*`) included.
+
+        Every scope that the config names is there, so that it is known, even with no limits of its own;
+        `global` is there when it has limits.
+        """
+        found: dict[str, tuple[Limit, ...]] = {}
+        if limits := self.global_.limits():
+            found[GLOBAL] = limits
+        for service, table in self.services.items():
+            found[f"service:{service}"] = table.limits()
+            for endpoint, endpoint_table in table.endpoints.items():
+                found[f"endpoint:{service}/{endpoint}"] = endpoint_table.limits()
+        found |= {f"loop_type:{name}": table.limits() for name, table in self.loop_types.items()}
+        found |= {f"loop:{name}": table.limits() for name, table in self.loops.items()}
+        return found
+
+    def scopes_of(self, task_name: str) -> tuple[str, str]:
+        """Service and endpoint of a task by the table `[tasks]`; `""` for what it has not."""
+        return self._task_mapping.find(task_name)
+
+    def check_service(self, service: str, endpoint: str = "", *, task: str = "") -> None:
+        """Raise `UnknownService` unless the config names the service.
+
+        An endpoint that is not named is no mistake: it has no limits of its own. One without a service is.
+
+        Parameters
+        ----------
+        service, endpoint:
+            As the task states them; `""` for none.
+        task:
+            The task's name, for the message.
+        """
+        if (service or endpoint) and service not in self.services:
+            raise UnknownService(service, self.services, task=task)
+
+    @cached_property
+    def _task_mapping(self) -> TaskMapping:
+        return TaskMapping(self.tasks)
+
+
+def _endpoints_in(tables: Mapping[str, Any]) -> Endpoints:
+    """The services and endpoints that the tables name, whether or not their limits are valid.
+
+    So a mistake in one service neither hides the mistakes of `[tasks]` nor makes new ones there.
+    """
+    services = _table(tables.get("services"))
+    return {name: _table(_table(service).get("endpoints")).keys() for name, service in services.items()}
+
+
+def _table(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {key: each for key, each in cast("Mapping[object, Any]", value).items() if isinstance(key, str)}

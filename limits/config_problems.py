@@ -1,0 +1,123 @@
+"""Config problems: what pydantic found wrong, in words that a writer of `limits.toml` can act on.
+
+One line per mistake: `path: what is wrong; what to do`. Nothing in it speaks of pydantic or of Python types.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import InvalidScope
+from .quotation import closest, one_line, quote, quote_path
+from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+_Path = tuple[int | str, ...]
+
+_WHOLE_NUMBER = "a whole number of at least 1"
+_WINDOW = 'a window, such as { limit = 5, per = "10s" }'
+_REMEDIES = {
+    "int_type": _WHOLE_NUMBER,
+    "greater_than_equal": _WHOLE_NUMBER,
+    "less_than_equal": f"a whole number of at most {MAX_COUNT}",
+    "model_type": "a table, such as { requests_per_minute = 60 }",
+    "tuple_type": 'a list, such as [{ limit = 5, per = "10s" }]',
+    "string_type": "text",
+    "string_unicode": "text that UTF-8 can write",
+}
+_KEY_MARK = "[key]"
+
+
+def problem_lines(error: ValidationError, root_keys: Collection[str]) -> list[str]:
+    """One line per mistake.
+
+    Parameters
+    ----------
+    error:
+        What validation of the limits raised.
+    root_keys:
+        The keys that the limits know at the top.
+    """
+    found = error.errors(include_url=False)
+    tables_with_unknown_keys = {each["loc"][:-1] for each in found if each["type"] == "extra_forbidden"}
+    return [
+        f"{quote_path(_path(each)) or 'limits'}: {one_line(text)}"
+        for each in found
+        # The rate that the burst lacks is most likely the key that is misspelled.
+        if not (isinstance(_cause(each), BurstWithoutRateError) and each["loc"][:-1] in tables_with_unknown_keys)
+        for text in _texts(each, root_keys)
+    ]
+
+
+def _texts(error: ErrorDetails, root_keys: Collection[str]) -> Iterator[str]:
+    path, cause = _path(error), _cause(error)
+    if isinstance(cause, InvalidScope):
+        yield f"this name is not possible; {cause.remedy}"
+    elif cause is not None:
+        yield from str(cause).splitlines()
+    elif error["type"] == "extra_forbidden":
+        yield _unknown_key(str(path[-1]), _keys_at(path[:-1], root_keys))
+    elif error["type"] == "missing":
+        yield f"this key is missing; use {_WINDOW}"
+    elif error["type"] == "invalid_key" or _is_about_a_key(error):
+        yield "this key is not possible; use text"
+    else:
+        yield f"{quote(error['input'])} is not allowed; use {_remedy(error)}"
+
+
+def _remedy(error: ErrorDetails) -> str:
+    match error["loc"]:
+        case ("tasks", _) if error["type"] == "string_type":
+            return "'service' or 'service/endpoint'"
+        case (*_, "windows", int()):
+            return _WINDOW
+        case ("tasks",):
+            return 'a table, such as { "proj.tasks.*" = "llm_api" }'
+        case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
+            return "a table of tables, such as { name = { requests_per_minute = 60 } }"
+        case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
+            return "a table, such as { per_minute = 100_000 }"
+        case _:
+            pass
+    return _REMEDIES.get(error["type"], "a value of the kind that the documentation shows")
+
+
+def _unknown_key(key: str, known: Collection[str]) -> str:
+    if meant := closest(key, known):
+        return f"unknown key; did you mean {quote(meant)}?"
+    return f"unknown key; use one of {', '.join(known)}"
+
+
+def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
+    """The keys that a table knows."""
+    match path:
+        case ():
+            return root_keys
+        case ("services", _):
+            return ServiceTable.model_fields
+        case ("global",) | ("services", _, "endpoints", _) | ("loop_types" | "loops", _):
+            return ScopeTable.model_fields
+        case (*_, int()):
+            return Window.model_fields
+        case _:
+            return TokenLimits.model_fields
+
+
+def _path(error: ErrorDetails) -> _Path:
+    return error["loc"][:-1] if _is_about_a_key(error) else error["loc"]
+
+
+def _is_about_a_key(error: ErrorDetails) -> bool:
+    # pydantic marks an error in a key by one more element, which a key of that very name could be taken for.
+    # Keys of tables stand at even depths (`services.x.endpoints.y`), so their marks stand at odd ones.
+    path = error["loc"]
+    return path[-1:] == (_KEY_MARK,) and len(path) % 2 == 1 and error["type"] != "extra_forbidden"
+
+
+def _cause(error: ErrorDetails) -> Exception | None:
+    return error.get("ctx", {}).get("error")

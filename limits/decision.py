@@ -1,0 +1,41 @@
+"""A decision is the one answer of every limiter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a limiter said, and why.
+
+    Parameters
+    ----------
+    allowed:
+        Whether the units were charged. A refusal charges nothing, at any level.
+    remaining:
+        Units left under the limit that binds (the one with the least left, or that refused).
+    retry_after:
+        Seconds until the same request can pass if nobody else takes units; 0.0 when allowed,
+        `inf` when it can never pass (it costs more than the limit holds).
+    reset_after:
+        Seconds until the binding limit is unused again.
+    scope, limit:
+        The scope and the id of the limit that binds, such as `service:llm_api` and `requests/1m`;
+        `""` where no limit applies.
+    capacity:
+        Units that the binding limit holds; 0 where no limit applies.
+    """
+
+    allowed: bool
+    remaining: int = 0
+    retry_after: float = 0.0
+    reset_after: float = 0.0
+    scope: str = ""
+    limit: str = ""
+    capacity: int = 0
+
+    @property
+    def binding(self) -> str:
+        """The limit that binds, ready to print: `service:llm_api requests/1m`."""
+        return f"{self.scope} {self.limit}".strip()

@@ -1,0 +1,77 @@
+"""A limit is one rule on one scope.
+
+    WINDOW      at most `capacity` units in *every* stretch of `period_us`, wherever it starts
+    BUCKET      bursts of at most `capacity` units, refilled at `refill` units per `period_us`
+    IN_FLIGHT   at most `capacity` tasks at the same time
+
+A limit is counted in requests (a task costs its `weight`, 1 by default) or in tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+SECOND_US = 1_000_000
+
+
+class LimitKind(StrEnum):
+    WINDOW = "window"
+    BUCKET = "bucket"
+    IN_FLIGHT = "in_flight"
+
+
+class Unit(StrEnum):
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One rule.
+
+    Parameters
+    ----------
+    kind, unit:
+        What is counted, and how.
+    capacity:
+        Units; at least 1.
+    period_us:
+        The window's length, or the time in which a bucket gains `refill` units; 0 for IN_FLIGHT.
+    refill:
+        Units that a bucket gains per `period_us`; 0 for the other kinds.
+    """
+
+    kind: LimitKind
+    capacity: int
+    unit: Unit = Unit.REQUESTS
+    period_us: int = 0
+    refill: int = 0
+
+    @property
+    def id(self) -> str:
+        """Names the limit inside its scope: two limits of one scope never share an id."""
+        if self.kind is LimitKind.WINDOW:
+            return f"{self.unit}/{format_duration(self.period_us)}"
+        return "burst" if self.kind is LimitKind.BUCKET else "in_flight"
+
+    def __str__(self) -> str:
+        if self.kind is LimitKind.WINDOW:
+            return f"{self.capacity} {self.unit} per {format_duration(self.period_us)}"
+        if self.kind is LimitKind.BUCKET:
+            return f"bursts of {self.capacity} {self.unit}, {self.refill} per {format_duration(self.period_us)}"
+        return f"{self.capacity} in flight"
+
+
+def format_duration(duration_us: int) -> str:
+    """A duration in its largest whole unit.
+
+    >>> format_duration(60_000_000), format_duration(1_500_000)
+    ('1m', '1500ms')
+    """
+    for suffix, size_us in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", SECOND_US)):
+        if duration_us % size_us == 0:
+            return f"{duration_us // size_us}{suffix}"
+    if duration_us % 1_000 == 0:
+        return f"{duration_us // 1_000}ms"
+    return f"{duration_us}us"

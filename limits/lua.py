@@ -1,0 +1,100 @@
+"""The boundary between Python and Lua.
+
+A script is a file. Its header declares what it takes, one slot a line,
+
+    -- KEYS realm: the realm's prefix
+    -- ARGV budget: how many attempts, at most
+    -- ARGV pairs...: the rest, as a list
+
+and each slot becomes a Lua local of that name, so no script counts positions. `-- include: file.lua`
+puts a shared part in its place, once, whoever asks for it. A part costs time in every call
+that reaches it, so a script that can answer without one returns before it. Scripts run by their digest; a server
+that forgot them (restart, failover) is given the text again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+Client: TypeAlias = redis.Redis
+AsyncClient: TypeAlias = redis.asyncio.Redis
+
+_SLOT = re.compile(r"^-- (KEYS|ARGV) (\w+)(\.\.\.)?: ", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- include: (\S+)$", re.MULTILINE)
+LIMITS_LUA = Path(__file__).parent / "lua"
+
+
+class ScriptError(Exception):
+    """A script's text is wrong: an include that is missing or goes in a circle. A defect of Turgor, not of its user."""
+
+
+class Script:
+    """One Lua script.
+
+    Parameters
+    ----------
+    path:
+        The script's file. Its parts are looked up in `parts/` beside it.
+    libraries:
+        Further folders whose `parts/` may be included.
+    """
+
+    def __init__(self, path: Path, *libraries: Path) -> None:
+        self.path = path
+        body = path.read_text()
+        self._folders = [folder / "parts" for folder in (path.parent, *libraries)]
+        self.slots = [(kind, name, bool(rest)) for kind, name, rest in _SLOT.findall(body)]
+        self.source = "".join((*self._locals(), self._with_parts(body, (path.name,), set())))
+        self.sha = hashlib.sha1(self.source.encode()).hexdigest()  # noqa: S324  EVALSHA's own digest
+        self._keys = sum(kind == "KEYS" for kind, _, _ in self.slots)
+
+    def __repr__(self) -> str:
+        return f"<Script {self.path.stem}>"
+
+    def __call__(self, client: Client, *values: str | bytes | float) -> Any:
+        """Run with the values of the slots, in the order of the header."""
+        try:
+            return cast(Any, client.execute_command("EVALSHA", self.sha, self._keys, *values))
+        except NoScriptError:
+            return cast(Any, client.execute_command("EVAL", self.source, self._keys, *values))
+
+    async def run_async(self, client: AsyncClient, *values: str | bytes | float) -> Any:
+        """`__call__` for an asyncio client."""
+        try:
+            return await cast(Awaitable[Any], client.execute_command("EVALSHA", self.sha, self._keys, *values))
+        except NoScriptError:
+            return await cast(Awaitable[Any], client.execute_command("EVAL", self.source, self._keys, *values))
+
+    def _locals(self) -> Iterator[str]:
+        counts = {"KEYS": 0, "ARGV": 0}
+        for kind, name, rest in self.slots:
+            counts[kind] += 1
+            position = counts[kind]
+            value = f"{{unpack({kind}, {position})}}" if rest else f"{kind}[{position}]"
+            yield f"local {name} = {value}\n"
+
+    def _with_parts(self, text: str, path: tuple[str, ...], seen: set[str]) -> str:
+        def part(include: re.Match[str]) -> str:
+            name = include[1]
+            if name in path:
+                raise ScriptError(f"{' -> '.join((*path, name))}: an include in a circle")
+            if name in seen:
+                return ""
+            seen.add(name)
+            return self._with_parts(self._find(name), (*path, name), seen)
+
+        return _INCLUDE.sub(part, text)
+
+    def _find(self, name: str) -> str:
+        for folder in self._folders:
+            if (folder / name).is_file():
+                return (folder / name).read_text()
+        raise ScriptError(f"{self.path.name}: no part called {name}")

@@ -1,0 +1,42 @@
+-- include: ledger.lua
+--
+-- What the realm's limits are. Each version of them is one hash: scope -> JSON list of rules. A
+-- scope that is not named takes its template's rules (`loop:*`), with state of its own. Versions
+-- are kept, because work that was charged under one is settled under the same one.
+local definitions = {scopes = {}, rules = {}}
+
+function definitions.use(version)
+  definitions.version = version
+  definitions.key = key('limits:' .. version)
+  definitions.scopes, definitions.rules = {}, {}
+end
+
+function definitions.use_current()
+  definitions.use(redis.call('GET', key('version')) or '0')
+end
+
+local function rules_of(name)
+  local rules = definitions.rules[name]
+  if rules == nil then
+    local json = redis.call('HGET', definitions.key, name)
+    rules = json and cjson.decode(json) or false
+    for i, fields in ipairs(rules or {}) do
+      rules[i] = ledger.rule(unpack(fields))
+    end
+    definitions.rules[name] = rules
+  end
+  return rules
+end
+
+function definitions.of(name, template)
+  local scope = definitions.scopes[name]
+  if not scope then
+    local limits = {}
+    for i, rule in ipairs(rules_of(name) or template and rules_of(template) or {}) do
+      limits[i] = ledger.limit(name, rule)
+    end
+    scope = {name = name, limits = limits}
+    definitions.scopes[name] = scope
+  end
+  return scope
+end

@@ -1,0 +1,167 @@
+"""A rate token stands for one call that its limits admitted: it settles the tokens and frees the slots.
+
+    with limiter.acquire(service="llm_api", tokens=1_200) as token:
+        reply = client.complete(prompt)
+        token.settle(reply.usage.total_tokens)
+
+An estimate is charged before the call, and what the call really cost is known only after it. If it was less,
+the rest goes back to where it was counted, while it counts there. If it was more, the difference is charged
+now, even if that overdraws the limit, because it is spent.
+
+A token never gives back what may be spent. An exception inside `with` frees the slots and leaves the tokens
+charged: nobody can tell whether the service had counted them. A call that surely never reached it is `failed()`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from .account import check_count
+from .errors import ServerUnreachable
+from .lua import LIMITS_LUA, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from .account import Account
+    from .decision import Decision
+    from .link import Link
+
+Values: TypeAlias = tuple[str | bytes | int, ...]
+
+SETTLE = Script(LIMITS_LUA / "settle.lua")
+log = logging.getLogger(__name__)
+
+
+class Outcome(StrEnum):
+    OPEN = "open"
+    OK = "ok"
+    FAILED = "failed"
+
+
+class Charge:
+    """What one call has charged and holds. Reads and writes nothing; the tokens build on it.
+
+    Parameters
+    ----------
+    prefix:
+        The realm's prefix.
+    account:
+        The limits that were charged.
+    reply:
+        What acquire.lua said.
+    holder:
+        Who has the slots; `""` for none.
+    tokens:
+        The estimate that was charged.
+    """
+
+    def __init__(self, prefix: str, account: Account, reply: Sequence[Any], *, holder: str, tokens: int) -> None:
+        self._prefix, self._account, self._reply = prefix, account, reply
+        self._holder, self._tokens = holder, tokens
+        self._outcome = Outcome.OPEN
+        self._is_settled = False
+        self._name, self._corrections = "", 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._outcome}, {self._tokens} tokens, {self.decision.binding or 'no limit'}>"
+
+    @property
+    def decision(self) -> Decision:
+        """The decision that admitted the call."""
+        return self._account.decision(self._reply)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the call ended."""
+        return self._outcome
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that are charged: the estimate, then what was settled."""
+        return self._tokens
+
+    def _settlement(self, tokens: int, *, ends: bool, now_us: int | None) -> Values | None:
+        """What settle.lua takes to make the charge `tokens`; None where nothing changes."""
+        difference = tokens - self._tokens if self._account.has_tokens else 0
+        holder = self._holder if ends else ""
+        if not difference and not holder:
+            return None
+        # Known by its name, a correction is made once, even if a lost reply makes redis-py send it twice.
+        self._name = self._name or secrets.token_hex(8)
+        name = f"{self._name}:{self._corrections}" if difference else ""
+        at = "" if now_us is None else now_us
+        return (self._prefix, at, name, int(self._reply[5]), holder, difference, *self._account.settled_rules)
+
+    def _note(self, tokens: int, *, ends: bool) -> None:
+        self._corrections += tokens != self._tokens
+        self._tokens = tokens
+        if ends:
+            self._holder = ""
+
+    def _unspent(self) -> int:
+        """What a failed call is known to have cost."""
+        return self._tokens if self._is_settled else 0
+
+
+class RateToken(Charge):
+    """One admitted call. Leaving the `with` block frees its slots; see the module for what happens to its tokens.
+
+    Every method may be called again and then changes nothing. A token belongs to one thread at a time.
+    """
+
+    def __init__(self, link: Link, prefix: str, account: Account, reply: Sequence[Any], *, holder: str, tokens: int) -> None:
+        super().__init__(prefix, account, reply, holder=holder, tokens=tokens)
+        self._link = link
+
+    def settle(self, actual_tokens: int, *, now_us: int | None = None) -> None:
+        """Correct the charge to what the call has really cost. May be called again when more is known.
+
+        Parameters
+        ----------
+        actual_tokens:
+            Tokens; at least 0.
+        now_us:
+            Microseconds, for tests and the simulator; the server's clock decides otherwise.
+
+        Raises
+        ------
+        ValueError
+            `actual_tokens` is not a whole number of at least 0.
+        ServerUnreachable
+            Nobody answers. Calling again is safe.
+        """
+        self._correct(check_count("actual_tokens", actual_tokens, 0), ends=False, now_us=now_us)
+        self._is_settled = True
+
+    def ok(self, *, now_us: int | None = None) -> None:
+        """End the call. Frees its slots; an estimate that was not settled stays charged."""
+        self._end(Outcome.OK, self._tokens, now_us)
+
+    def failed(self, *, now_us: int | None = None) -> None:
+        """End a call that did not reach its service. Frees its slots, and gives the tokens back unless they were settled."""
+        self._end(Outcome.FAILED, self._unspent(), now_us)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            self._end(Outcome.OK if error is None else Outcome.FAILED, self._tokens, None)
+        except ServerUnreachable as unreachable:
+            # The work is done, and its result must not be lost for a slot that lapses with its lease.
+            log.warning("a slot is not freed and lapses with its lease: %s", unreachable)
+
+    def _end(self, outcome: Outcome, tokens: int, now_us: int | None) -> None:
+        if self._outcome is Outcome.OPEN:
+            self._correct(tokens, ends=True, now_us=now_us)
+            self._outcome = outcome
+
+    def _correct(self, tokens: int, *, ends: bool, now_us: int | None) -> None:
+        if values := self._settlement(tokens, ends=ends, now_us=now_us):
+            self._link.run(SETTLE, *values)
+        self._note(tokens, ends=ends)

@@ -1,0 +1,211 @@
+"""A scope table is one table of `limits.toml`: the limits of one scope, as they are written.
+
+Rules that look at several keys are field validators, not model validators: pydantic runs them even
+where another key of the table is wrong, so that one reading of the file reports every mistake. They rely
+on the order of the fields: a validator sees the fields above its own, and only those that are valid.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from .duration import parse_duration
+from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
+from .scope import TEMPLATE, check_name
+
+# Lua counts in doubles, which are exact up to 2**53 (9e15).
+MAX_COUNT = 10**15
+
+_PERIODS_US = {
+    "per_second": SECOND_US,
+    "per_minute": 60 * SECOND_US,
+    "per_hour": 3_600 * SECOND_US,
+    "per_day": 86_400 * SECOND_US,
+}
+_RATE_KEYS = frozenset({"windows", *(f"requests_{key}" for key in _PERIODS_US)})
+
+
+class BurstWithoutRateError(ValueError):
+    """A burst capacity shapes a rate, and the table gives none. Add one, such as `requests_per_minute`."""
+
+
+class Table(BaseModel):
+    """What all tables share: they do not change, and a key that is not known is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Window(Table):
+    """At most `limit` units in every stretch of `per`, wherever it starts.
+
+    Parameters
+    ----------
+    limit:
+        Requests or tokens, at least 1.
+    per:
+        A duration, as `parse_duration` reads it; kept in its shortest form (`"60s"` becomes `"1m"`).
+    """
+
+    limit: Annotated[int, Field(ge=1, le=MAX_COUNT)]
+    per: Annotated[str, BeforeValidator(lambda per: format_duration(parse_duration(per)))]
+
+    @property
+    def period_us(self) -> int:
+        """The length of the window in microseconds."""
+        return parse_duration(self.per)
+
+
+class _Rate(NamedTuple):
+    key: str
+    limit: int
+    period_us: int
+
+
+def _rates(fields: Iterable[tuple[str, Any]]) -> list[_Rate]:
+    """The rates that the fields of a table give, shortest period first."""
+    found: list[_Rate] = []
+    for key, value in fields:
+        if key == "windows":
+            found += (_Rate(f"windows[{at}].limit", each.limit, each.period_us) for at, each in enumerate(value))
+        elif value is not None and (period_us := _PERIODS_US.get(key.removeprefix("requests_"))):
+            found.append(_Rate(key, value, period_us))
+    return sorted(found, key=lambda rate: rate.period_us)
+
+
+def _refuse_repeats(windows: tuple[Window, ...], info: ValidationInfo) -> tuple[Window, ...]:
+    """Two limits of one length in one unit would share an id, and only the lower could ever matter."""
+    by_period: dict[int, list[str]] = {}
+    for rate in _rates([*info.data.items(), ("windows", windows)]):
+        by_period.setdefault(rate.period_us, []).append(rate.key.removesuffix(".limit"))
+    repeats = [
+        f"{format_duration(period_us)} is limited by {' and by '.join(keys)}; keep one of them"
+        for period_us, keys in by_period.items()
+        if len(keys) > 1
+    ]
+    if repeats:
+        raise ValueError("\n".join(repeats))
+    return windows
+
+
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+# Strictness would refuse the lists of TOML and JSON for a tuple.
+Windows = Annotated[tuple[Window, ...], Field(strict=False), AfterValidator(_refuse_repeats)]
+
+
+class TokenLimits(Table):
+    """Limits counted in tokens, as services for language models have them.
+
+    Parameters
+    ----------
+    per_second, per_minute, per_hour, per_day:
+        Tokens in every such stretch of time; None for no limit.
+    windows:
+        The same for stretches of any other length.
+    """
+
+    per_second: Count | None = None
+    per_minute: Count | None = None
+    per_hour: Count | None = None
+    per_day: Count | None = None
+    windows: Windows = ()
+
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits that the table states, shortest period first."""
+        return tuple(Limit(LimitKind.WINDOW, rate.limit, Unit.TOKENS, rate.period_us) for rate in _rates(self))
+
+
+class ScopeTable(Table):
+    """The limits of one scope.
+
+    Parameters
+    ----------
+    requests_per_second, requests_per_minute, requests_per_hour, requests_per_day:
+        Requests in every such stretch of time; None for no limit.
+    windows:
+        The same for stretches of any other length.
+    burst_capacity:
+        Requests that may be spent at once; they come back at the rate of the shortest window.
+        At most the limit of every window.
+    max_in_flight:
+        Tasks that may run at the same time.
+    token_limits:
+        Limits counted in tokens.
+    """
+
+    requests_per_second: Count | None = None
+    requests_per_minute: Count | None = None
+    requests_per_hour: Count | None = None
+    requests_per_day: Count | None = None
+    windows: Windows = ()
+    burst_capacity: Count | None = None
+    max_in_flight: Count | None = None
+    token_limits: TokenLimits = TokenLimits()
+
+    @field_validator("burst_capacity")
+    @classmethod
+    def _burst_fits_every_rate(cls, burst: int | None, info: ValidationInfo) -> int | None:
+        if burst is None:
+            return burst
+        rates = _rates(info.data.items())
+        a_rate_is_wrong = not info.data.keys() >= _RATE_KEYS
+        if not rates and a_rate_is_wrong:
+            return burst
+        if not rates:
+            raise BurstWithoutRateError(
+                f"{burst} has no rate to shape; add one such as requests_per_minute, or remove burst_capacity"
+            )
+        lowest = min(rates, key=lambda rate: rate.limit)
+        if burst > lowest.limit:
+            raise ValueError(
+                f"{burst} is above {lowest.key} = {lowest.limit}, so the burst could never be spent; use at most {lowest.limit}"
+            )
+        return burst
+
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits that the table states: windows (shortest first), burst, in flight, tokens."""
+        rates = _rates(self)
+        found = [Limit(LimitKind.WINDOW, rate.limit, Unit.REQUESTS, rate.period_us) for rate in rates]
+        if self.burst_capacity is not None:
+            pace = rates[0]
+            found.append(Limit(LimitKind.BUCKET, self.burst_capacity, Unit.REQUESTS, pace.period_us, refill=pace.limit))
+        if self.max_in_flight is not None:
+            found.append(Limit(LimitKind.IN_FLIGHT, self.max_in_flight))
+        return (*found, *self.token_limits.limits())
+
+
+def _check_service_name(name: str) -> str:
+    _refuse_empty(name)
+    check_name("service", name)
+    return name
+
+
+def _check_scope_name(name: str) -> str:
+    if TEMPLATE in name and name != TEMPLATE:
+        raise ValueError('a name is not a pattern; give one full name, or "*" alone for all that are not named')
+    _refuse_empty(name)
+    check_name("name", name)
+    return name
+
+
+def _refuse_empty(name: str) -> None:
+    if not name:
+        raise ValueError("the name is empty; give one")
+
+
+ServiceName = Annotated[str, AfterValidator(_check_service_name)]
+ScopeName = Annotated[str, AfterValidator(_check_scope_name)]
+# pydantic keeps the type of the mapping that it was given; a config keeps nothing of its source.
+ScopeTables = Annotated[Mapping[ScopeName, ScopeTable], AfterValidator(dict)]
+
+
+class ServiceTable(ScopeTable):
+    """The limits of one service, and of its endpoints.
+
+    Parameters
+    ----------
+    endpoints:
+        Tables by endpoint; `"*"` is the template for each endpoint that is not named.
+    """
+
+    endpoints: ScopeTables = {}

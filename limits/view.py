@@ -1,0 +1,74 @@
+"""What one process knows of the realm's limits: enough to tell limited work from unlimited."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from .config import LimitsConfig
+from .registry import LimitsRegistry
+from .scope import TaskScopes, template_of
+from .server import UNREACHABLE
+
+REFRESH_S = 1.0
+
+
+class LimitsView:
+    """A copy of the limits in force, at most a second old.
+
+    Parameters
+    ----------
+    registry:
+        Where the limits are kept.
+    given:
+        The limits that the application brings, if any. They are published on first use.
+    clock:
+        Seconds, monotonic; says when the copy is too old.
+    """
+
+    def __init__(
+        self, registry: LimitsRegistry, given: LimitsConfig | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._registry, self._given, self._clock = registry, given, clock
+        self._lock = threading.Lock()
+        self._config = given or LimitsConfig()
+        self._limited = _limited_scopes(self._config)
+        self._version: int | None = None
+        self._checked = float("-inf")
+
+    def refresh(self) -> LimitsConfig:
+        """Publish what the application brings, once; then follow what is in force."""
+        with self._lock:
+            if self._version is None and self._given is not None:
+                self._registry.publish(self._given)
+            version = self._registry.version()
+            if version != self._version:
+                self._config = self._registry.current() or LimitsConfig()
+                self._limited = _limited_scopes(self._config)
+                self._version = version
+            self._checked = self._clock()
+        return self._config
+
+    def ensure_published(self) -> None:
+        """Make sure that the realm has had the limits that the application brings."""
+        if self._version is None:
+            self.refresh()
+
+    def config(self) -> LimitsConfig:
+        """The limits in force, or as they were last seen while the server is out of reach."""
+        if self._clock() - self._checked >= REFRESH_S:
+            try:
+                return self.refresh()
+            except UNREACHABLE:
+                if self._version is None and self._given is None:
+                    raise
+        return self._config
+
+    def is_limited(self, scopes: TaskScopes) -> bool:
+        """Whether any limit applies to work of these scopes."""
+        return any(name in self._limited or template_of(name) in self._limited for name in scopes.names)
+
+
+def _limited_scopes(config: LimitsConfig) -> frozenset[str]:
+    return frozenset(scope for scope, limits in config.definitions().items() if limits)

@@ -1,0 +1,95 @@
+"""The servers that every room's tests share.
+
+A test that asks for `server_url` or `redis_client` runs on an embedded Valkey, one per test process. Where
+TURGOR_TEST_REDIS_URL names a real server, it runs there as well, marked `redis`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import settings
+from redis import Redis
+
+from crew import AppSettings, Crew, Hire, dismiss
+from support import start_embedded_server
+
+OPTIONAL_SUITES = {
+    "redis": "TURGOR_TEST_REDIS_URL",
+    "rabbitmq": "TURGOR_TEST_RABBITMQ_URL",
+    "postgres": "TURGOR_TEST_POSTGRES_URL",
+    "chromium": "TURGOR_TEST_CHROMIUM",
+    "readme": "TURGOR_TEST_README",
+}
+MISSING = {
+    suite: f"{suite}: set {variable} to run" for suite, variable in OPTIONAL_SUITES.items() if not os.environ.get(variable)
+}
+
+# The machine that runs all tests at once is slow at random; pytest-timeout ends what hangs.
+settings.register_profile("turgor", deadline=None)
+settings.load_profile("turgor")
+
+
+def pytest_report_header() -> list[str]:
+    return [f"skipped {reason}" for reason in MISSING.values()]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for suite in MISSING.keys() & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(pytest.mark.skip(reason=MISSING[suite]))
+
+
+def own_database(url: str) -> str:
+    """The URL of the database of the server at `url` that belongs to this test process."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return urlsplit(url)._replace(path=f"/{number}").geturl()
+
+
+SERVERS = ["embedded"] if "redis" in MISSING else ["embedded", pytest.param("redis", marks=pytest.mark.redis)]
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "redis":
+        yield own_database(os.environ[OPTIONAL_SUITES["redis"]])
+        return
+    server = start_embedded_server()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+@pytest.fixture
+def redis_client(server_url: str) -> Iterator[Redis]:
+    """A client that gives bytes, on an empty database."""
+    with Redis.from_url(server_url) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def realm() -> str:
+    """A realm that no other test uses."""
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def hire(tmp_path: Path) -> Iterator[Hire]:
+    """Start a worker of the test's own: `hire(settings, **options of CeleryWorker)`."""
+    crews: list[Crew] = []
+
+    def start(settings: AppSettings, **options: Any) -> Crew:
+        name = options.setdefault("name", f"worker{len(crews)}")
+        crew = Crew.of(settings, tmp_path / f"{name}.log", **options)
+        crews.append(crew)
+        crew.worker.start()
+        return crew
+
+    yield start
+    dismiss(crews)
