@@ -1,0 +1,25 @@
+"""What runs next: waiting tasks, lanes, gates and the dispatcher. Knows Redis, and no Celery."""
+
+from .dispatcher import Dispatcher
+from .explanation import Explanation, TaskState
+from .lane import Lane, Priority
+from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Submitted, WaitingTask
+from .survey import ClosedGate, Survey, WaitingLane, survey
+
+__all__ = [
+    "Cancelled",
+    "ClosedGate",
+    "Dispatched",
+    "Dispatcher",
+    "ExpiredTask",
+    "Explanation",
+    "Lane",
+    "Priority",
+    "Scheduler",
+    "Submitted",
+    "Survey",
+    "TaskState",
+    "WaitingLane",
+    "WaitingTask",
+    "survey",
+]

@@ -1,0 +1,54 @@
+-- include: clock.lua
+-- include: keys.lua
+-- include: advance.lua
+--
+-- A worker says that it lives, and how much it can take from each of its queues. The sum over the
+-- workers that live bounds what is released to a queue and not started. When the last one falls
+-- silent the figure stays as it was, until somebody else attends.
+--
+-- KEYS realm: the realm's prefix
+-- ARGV now_us: microseconds; '' lets the server decide
+-- ARGV worker: its node name
+-- ARGV silence_us: how long it counts as living
+-- ARGV claim_within_us: how long the releases made here may stay unclaimed
+-- ARGV shares...: broker queue, tasks that the worker can take from it; 0 leaves
+--
+-- Returns the number of queues.
+local BUDGET = 32
+definitions.use_current()
+
+local function living(workers)
+  local sum, expired = 0, {}
+  for i = 1, #workers, 2 do
+    local until_us, slots = string.match(workers[i + 1], '^(%d+) (%d+)$')
+    if tonumber(until_us) > now then
+      sum = sum + tonumber(slots)
+    else
+      expired[#expired + 1] = workers[i]
+    end
+  end
+  return sum, expired
+end
+
+for i = 1, #shares, 2 do
+  local queue, slots = shares[i], tonumber(shares[i + 1])
+  local crew = key('workers:' .. queue)
+  if slots > 0 then
+    redis.call('HSET', crew, worker, whole(now + tonumber(silence_us)) .. ' ' .. whole(slots))
+  else
+    redis.call('HDEL', crew, worker)
+  end
+  local sum, expired = living(redis.call('HGETALL', crew))
+  if #expired > 0 then
+    redis.call('HDEL', crew, unpack(expired))
+  end
+  if sum > 0 then
+    redis.call('HSET', key('ahead'), queue, whole(sum))
+  end
+  for _, each in ipairs(gate.of(depth.of(queue))) do
+    lane.touch(each)
+  end
+end
+advance(BUDGET, tonumber(claim_within_us))
+save()
+return #shares / 2

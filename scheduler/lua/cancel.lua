@@ -1,0 +1,31 @@
+-- include: clock.lua
+-- include: keys.lua
+-- include: advance.lua
+-- include: memory.lua
+--
+-- Takes a task out that waits or is delayed. Nothing was charged for it, so nothing is given back.
+--
+-- KEYS realm: the realm's prefix
+-- ARGV now_us: microseconds; '' lets the server decide
+-- ARGV task: the task's id, with its attempt
+-- ARGV lane_name: the lane
+-- ARGV weight: request units
+-- ARGV tokens: token units
+--
+-- Returns 'cancelled', 'released' (too late: a worker has it or will), or 'unknown' (not here, or not
+-- in that lane).
+if redis.call('HEXISTS', key('message'), task) == 0 then
+  return 'unknown'
+end
+if redis.call('HEXISTS', key('lease'), task) == 1 then
+  return 'released'
+end
+definitions.use_current()
+local element = lane.element(weight, tokens, task)
+local delayed = redis.call('ZREM', key('delayed'), lane.entry(lane_name, element)) == 1
+if not delayed and not lane.remove(lane.at(lane_name), element) then
+  return 'unknown'
+end
+memory.forget(task, lane_name, weight, tokens)
+save()
+return 'cancelled'

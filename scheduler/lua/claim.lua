@@ -1,0 +1,46 @@
+-- include: clock.lua
+-- include: keys.lua
+-- include: lease.lua
+--
+-- A worker is about to run a task. Only the fence of the last release may, and only once: a
+-- duplicate of the message, or a worker that was given up for dead, is told 'stale'. The same
+-- claimant may ask again, because its first answer may have been lost on the way.
+-- The start leaves room in the broker's queue, so the next release is made here too.
+--
+-- KEYS realm: the realm's prefix
+-- ARGV now_us: microseconds; '' lets the server decide
+-- ARGV task: the task's id, with its attempt
+-- ARGV fence: from the message
+-- ARGV claimant: who asks; unique for each execution
+-- ARGV lease_us: how long the lease lasts unless renewed
+-- ARGV claim_within_us: how long the releases made here may stay unclaimed
+--
+-- Returns 'claimed' or 'stale'.
+local BUDGET = 4
+local self = lease.of(task)
+
+if not self or self.fence ~= fence then
+  return 'stale'
+end
+if lease.is_claimed(self) then
+  return self.claimant == claimant and 'claimed' or 'stale'
+end
+
+self.claimant = claimant
+self.deadline = now + tonumber(lease_us)
+lease.apply(self, 'start', lease.slot_until(self.deadline))
+lease.save(self)
+local queue = string.match(self.lane, '^%d\31([^\31]*)')
+if redis.call('EXISTS', key('gate:queue:' .. queue .. '|requests')) == 0 then
+  ledger.save()
+  return 'claimed'
+end
+
+-- include: advance.lua
+definitions.use_current()
+for _, each in ipairs(gate.of(depth.of(queue))) do
+  lane.touch(each)
+end
+advance(BUDGET, tonumber(claim_within_us))
+save()
+return 'claimed'

@@ -1,0 +1,76 @@
+-- include: clock.lua
+-- include: keys.lua
+-- include: recovery.lua
+-- include: expiry.lua
+--
+-- Releases what may run now. Puts lapsed leases and due delays back into their lanes, takes out what
+-- has waited too long, opens the gates whose time has come, and tries the best ready lanes. Any
+-- number of dispatchers may call it.
+--
+-- KEYS realm: the realm's prefix
+-- ARGV now_us: microseconds; '' lets the server decide
+-- ARGV budget: attempts, at most
+-- ARGV claim_within_us: how long a release may stay unclaimed
+--
+-- Returns {released, recovered, promoted, expired, next_us}: counts; `expired` is how many tasks that
+-- waited too long nobody has settled yet; how long until something is due: microseconds, 0 for at once, -1 for never.
+local left = tonumber(budget)
+local claim_within = tonumber(claim_within_us)
+local recovered, promoted = 0, 0
+definitions.use_current()
+
+local function due(set)
+  return redis.call('ZRANGEBYSCORE', key(set), '-inf', whole(now), 'LIMIT', 0, math.max(0, left))
+end
+
+local function first_of(set)
+  local first = redis.call('ZRANGE', key(set), 0, 0, 'WITHSCORES')
+  return tonumber(first[2] or math.huge)
+end
+
+-- A change of the limits concerns every gate: each is tried again under the new ones.
+if redis.call('GET', key('dispatched')) ~= definitions.version then
+  redis.call('SET', key('dispatched'), definitions.version)
+  redis.call('ZUNIONSTORE', key('wakes'), 1, key('wakes'), 'WEIGHTS', 0)
+end
+
+for _, task in ipairs(due('leases')) do
+  left = left - 1
+  if recovery.lapse(task, claim_within) then
+    recovered = recovered + 1
+  end
+end
+
+for _, entry in ipairs(due('delayed')) do
+  left = left - 1
+  promoted = promoted + 1
+  redis.call('ZREM', key('delayed'), entry)
+  local name, element = lane.from_entry(entry)
+  lane.append(lane.at(name), element)
+end
+
+for _, entry in ipairs(due('deadlines')) do
+  left = left - 1
+  redis.call('ZREM', key('deadlines'), entry)
+  expiry.expire(entry)
+end
+
+for _, name in ipairs(due('wakes')) do
+  repeat
+    left = left - 1
+  until not lane.touch(gate.at(name)) or left <= 0
+end
+
+advance(math.max(1, left), claim_within)
+ledger.save()
+release.save()
+ready.save()
+gate.save()
+
+local next_at = math.min(first_of('leases'), first_of('delayed'), first_of('deadlines'), first_of('wakes'))
+if ready.left then
+  next_at = now
+end
+redis.call('SET', key('asleep'), whole(math.min(next_at, 2 ^ 53)))
+local expired = redis.call('HLEN', key('expired'))
+return {release.count, recovered, promoted, expired, next_at == math.huge and -1 or whole(math.max(0, next_at - now))}

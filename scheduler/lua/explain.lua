@@ -1,0 +1,37 @@
+-- include: clock.lua
+-- include: keys.lua
+-- include: advance.lua
+--
+-- Says where a task is, and what holds it. Changes nothing.
+--
+-- KEYS realm: the realm's prefix
+-- ARGV now_us: microseconds; '' lets the server decide
+-- ARGV task: the task's id, with its attempt
+-- ARGV lane_name: the lane
+-- ARGV weight: request units
+-- ARGV tokens: token units
+--
+-- Returns {state, position, scope, limit, in_us}: 'waiting', 'delayed', 'released', 'running' or
+-- 'unknown' (not here, or not in that lane); how many wait before it in its lane; the limit that
+-- would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go.
+local held = lease.of(task)
+if held then
+  return {lease.is_claimed(held) and 'running' or 'released', 0, '', '', 0}
+end
+
+definitions.use_current()
+local element = lane.element(weight, tokens, task)
+local due = redis.call('ZSCORE', key('delayed'), lane.entry(lane_name, element))
+if due then
+  return {'delayed', 0, '', '', whole(math.max(0, due - now))}
+end
+local self = lane.at(lane_name)
+local position = redis.call('LPOS', self.key, element)
+if not position then
+  return {'unknown', 0, '', '', 0}
+end
+local allow_at, limit = ledger.last_to_allow(self.scopes, lane.cost(element))
+if not limit then
+  return {'waiting', position, '', '', 0}
+end
+return {'waiting', position, limit.scope, limit.rule.id, whole(allow_at - now)}

@@ -1,0 +1,65 @@
+-- include: release.lua
+--
+-- Tries ready lanes, best first. Each attempt charges all limits of the lane or none, and costs the
+-- same whether it releases or parks; `budget` bounds the attempts, so no call blocks the server for
+-- long, also while a hundred thousand lanes must park at once.
+local function park(self, head, allow_at, refusing)
+  local at = refusing.gate
+  local origins = {}
+  for _, each in ipairs(self.gates) do
+    if each ~= at and gate.is_due(each) then
+      origins[#origins + 1] = each
+    end
+  end
+  if origins[1] and patience.holds(self.name) and patience.lasts(self.name, allow_at) then
+    gate.park_first(origins[1], self, allow_at)
+    return
+  end
+  gate.park(at, self, head, allow_at)
+  for _, each in ipairs(origins) do
+    if gate.covers(at, each) then
+      gate.wake_after(each, allow_at)
+    else
+      lane.touch(each)
+    end
+  end
+end
+
+local function attempt(self, claim_within)
+  local head = lane.head(self)
+  if not head then
+    return
+  end
+  local allow_at, refusing = ledger.last_to_allow(self.scopes, head)
+  if refusing then
+    park(self, head, allow_at, refusing)
+    return
+  end
+  release.make(self, head, claim_within)
+  patience.restore(self.name)
+  if lane.head(self) then
+    lane.place(self)
+  end
+  lane.touch_gates(self)
+end
+
+local function advance(budget, claim_within)
+  while budget > 0 do
+    local name, score = ready.take()
+    if not name then
+      return
+    end
+    local self = lane.at(name)
+    ready.tick(self.priority, score)
+    attempt(self, claim_within)
+    budget = budget - 1
+  end
+end
+
+local function save()
+  ledger.save()
+  release.save()
+  ready.save()
+  gate.save()
+  alarm.save()
+end

@@ -1,0 +1,30 @@
+-- include: advance.lua
+--
+-- Takes back a task whose lease has lapsed, or that its worker gave up. It goes to the head of its
+-- lane and is released again under a new fence. What its dead attempt spent in a window stays spent
+-- if it had started, and is given back if it had not.
+local recovery = {}
+
+-- A release that nobody claimed may still lie in the broker's queue: then it is not lost.
+local function still_queued(self, queue)
+  local message = redis.call('HGET', key('message'), self.task)
+  return message and redis.call('LPOS', queue, release.envelope(message, self.fence))
+end
+
+function recovery.put_back(self)
+  local target = lane.at(self.lane)
+  lease.close(self)
+  redis.call('HINCRBY', key('redelivered'), self.task, 1)
+  lane.put_back(target, lane.element(whole(self.requests), whole(self.tokens), self.task))
+  lane.touch_gates(target)
+end
+
+function recovery.lapse(task, claim_within)
+  local self = lease.of(task)
+  if not lease.is_claimed(self) and still_queued(self, lane.at(self.lane).queue) then
+    redis.call('ZADD', key('leases'), whole(now + claim_within), task)
+    return false
+  end
+  recovery.put_back(self)
+  return true
+end

@@ -1,0 +1,202 @@
+"""The typed face of the scheduler's scripts. Each method is one script: one atomic promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+from ..limits.errors import CostTooLarge
+from ..limits.keys import Keys
+from ..limits.lua import LIMITS_LUA, Client, Script
+from .explanation import Explanation, TaskState
+from .lane import Lane
+
+SECOND_US = 1_000_000
+TOKEN_BYTES = 8
+SETTLE_WITHIN_S = 30
+_LUA = Path(__file__).parent / "lua"
+
+
+def _script(name: str) -> Script:
+    return Script(_LUA / f"{name}.lua", LIMITS_LUA)
+
+
+_SUBMIT, _DISPATCH, _CLAIM, _FINISH = _script("submit"), _script("dispatch"), _script("claim"), _script("finish")
+_PUT_BACK, _RENEW, _ATTEND = _script("put_back"), _script("renew"), _script("attend")
+_CANCEL, _EXPLAIN = _script("cancel"), _script("explain")
+SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN)
+
+
+class Submitted(StrEnum):
+    """What became of a submit."""
+
+    RELEASED = "released"
+    WAITING = "waiting"
+    DELAYED = "delayed"
+    KNOWN = "known"
+
+
+class Cancelled(StrEnum):
+    """What became of a cancel. RELEASED came too late: a worker has the task, or will."""
+
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What one dispatch did: counts, and the seconds until something is due (None: nothing is).
+
+    `expired` counts the tasks that waited too long and are not settled yet.
+    """
+
+    released: int
+    recovered: int
+    promoted: int
+    expired: int
+    next_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTask:
+    """A message that Turgor has accepted and not yet released.
+
+    Parameters
+    ----------
+    task:
+        The task's id, with its attempt if it is not the first.
+    token:
+        8 bytes, new for each submit, the same when a submit is repeated.
+    lane:
+        Where it waits.
+    template:
+        The broker's envelope, with a NUL byte where the fence goes and one where the delivery tag goes.
+    weight, tokens:
+        What it costs, in request units and in token units.
+    due_us:
+        Not before this time (µs since the epoch); None for at once.
+    max_wait_s:
+        Seconds that it may wait once it is due; None for as long as it takes.
+    """
+
+    task: str
+    token: bytes
+    lane: Lane
+    template: bytes
+    weight: int = 1
+    tokens: int = 0
+    due_us: int | None = None
+    max_wait_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredTask:
+    """A task that waited too long: the limit that held it (`""`: none), and its envelope with the holes."""
+
+    task: str
+    held_by: str
+    template: bytes
+
+
+class Scheduler:
+    """One realm's scheduler.
+
+    Parameters
+    ----------
+    client, keys:
+        Where the realm lives.
+    claim_within_s:
+        Seconds that a release may stay unclaimed before it is looked for.
+    lease_s:
+        Seconds that a claimed task counts as running unless its worker renews it.
+
+    Every method takes `now_us`, which only tests and the simulator pass: the server's clock decides.
+    """
+
+    def __init__(self, client: Client, keys: Keys, *, claim_within_s: float = 30.0, lease_s: float = 30.0) -> None:
+        self.client, self.keys = client, keys
+        self.claim_within_s, self.lease_s = claim_within_s, lease_s
+        self._realm = keys.prefix
+        self._claim_within_us = round(claim_within_s * SECOND_US)
+        self._lease_us = round(lease_s * SECOND_US)
+
+    def submit(self, task: WaitingTask, *, now_us: int | str = "") -> Submitted:
+        """Accept a task, once; release it at once if nothing holds it.
+
+        Raises
+        ------
+        CostTooLarge
+            A limit never holds as much as the task costs. Nothing is stored.
+        """
+        due_us = "" if task.due_us is None else task.due_us
+        max_wait_us = "" if task.max_wait_s is None else round(task.max_wait_s * SECOND_US)
+        reply: list[Any] = _SUBMIT(
+            self.client, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
+            due_us, max_wait_us, task.template, self._claim_within_us,
+        )  # fmt: skip
+        status = reply[0].decode()
+        if status == "too_large":
+            cost, capacity, scope, limit = reply[1:]
+            raise CostTooLarge(int(cost), int(capacity), f"{scope.decode()} {limit.decode()}", task=task.task)
+        return Submitted(status)
+
+    def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
+        """Release what may run now, in at most `budget` attempts."""
+        released, recovered, promoted, expired, next_us = _DISPATCH(
+            self.client, self._realm, now_us, budget, self._claim_within_us
+        )
+        next_us = int(next_us)
+        return Dispatched(released, recovered, promoted, expired, None if next_us < 0 else next_us / SECOND_US)
+
+    def expired(self, most: int = 100) -> list[ExpiredTask]:
+        """Tasks that waited too long, each given to one caller at a time. Tell theirs, then `settle` them."""
+        _, found = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(self.keys("expired"), count=most))
+        tasks: list[ExpiredTask] = []
+        for name, record in found.items():
+            task, (held_by, _, stored) = name.decode(), record.partition(b"\x1e")
+            if self.client.set(self.keys(f"settling:{task}"), 1, nx=True, ex=SETTLE_WITHIN_S):
+                tasks.append(ExpiredTask(task, held_by.decode(), stored[TOKEN_BYTES:]))
+        return tasks
+
+    def settle(self, task: str) -> None:
+        """Forget an expired task, once its caller knows."""
+        self.client.hdel(self.keys("expired"), task)
+
+    def claim(self, task: str, fence: str | int, claimant: str, *, now_us: int | str = "") -> bool:
+        """Whether this execution of the task may run. Ask just before user code; ask again if the answer was lost."""
+        verdict: bytes = _CLAIM(self.client, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
+        return verdict == b"claimed"
+
+    def finish(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
+        """End a released task. False if the fence is not its own any more."""
+        verdict: bytes = _FINISH(self.client, self._realm, now_us, task, fence, self._claim_within_us)
+        return verdict == b"finished"
+
+    def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
+        """Give a released task back unfinished, to the head of its lane. False if the fence is not its own any more."""
+        verdict: bytes = _PUT_BACK(self.client, self._realm, now_us, task, fence, self._claim_within_us)
+        return verdict == b"returned"
+
+    def renew(self, leases: Iterable[tuple[str, str | int]], *, now_us: int | str = "") -> int:
+        """Say that these (task, fence) are still in good hands. Returns how many were renewed."""
+        pairs = [value for lease in leases for value in lease]
+        return _RENEW(self.client, self._realm, now_us, self._lease_us, *pairs) if pairs else 0
+
+    def attend(self, worker: str, slots: dict[str, int], *, silence_s: float = 20.0, now_us: int | str = "") -> None:
+        """Say that a worker lives, and how many tasks it can take from each broker queue; 0 leaves the queue."""
+        shares = [value for share in slots.items() for value in share]
+        _ATTEND(self.client, self._realm, now_us, worker, round(silence_s * SECOND_US), self._claim_within_us, *shares)
+
+    def cancel(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Cancelled:
+        """Take a task out that waits or is delayed."""
+        return Cancelled(_CANCEL(self.client, self._realm, now_us, task, lane.name, weight, tokens).decode())
+
+    def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
+        """Where a task is, and what holds it."""
+        state, ahead, scope, limit, in_us = _EXPLAIN(self.client, self._realm, now_us, task, lane.name, weight, tokens)
+        held_by = f"{scope.decode()} {limit.decode()}".strip()
+        return Explanation(task, TaskState(state.decode()), ahead, held_by, int(in_us) / SECOND_US)

@@ -1,0 +1,162 @@
+"""What is stored must be what the model says, and whoever waits must be woken."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from turgor.limits.limit import LimitKind, Unit
+from turgor.scheduler.lane import Lane
+from turgor.scheduler.scheduler import SECOND_US
+
+from .accounts import cost_of, units_of
+from .realm import State, Window, bucket_is_full_us
+
+if TYPE_CHECKING:
+    from .model import Model
+
+# A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
+LONGEST_HOLD_US = SECOND_US
+FOR_EVER = {"fence", "version", "config", "dispatched", "asleep", "bell", "ahead"}
+FOR_A_WHILE = {"done", "limit", "limits", "workers"}
+
+
+def compare(model: Model, state: State) -> None:
+    """All that is stored, after a call."""
+    assert state.messages == {name: task.token + task.template for name, task in model.tasks.items()}
+    assert state.lanes == {name: waiting for name, waiting in model.lanes.items() if waiting}
+    assert sorted(state.delayed) == sorted(
+        (model.tasks[name].lane.name, name, model.tasks[name].due_us) for name in model.delayed
+    )
+    assert state.expired == model.expired
+    assert model.expires_us.items() <= {(name, time) for _, name, time in state.overdue}
+    assert {name: (lease.fence, lease.claimant, lease.lane) for name, lease in state.leases.items()} == {
+        name: (flight.fence, flight.claimant or "", flight.task.lane.name) for name, flight in model.flights.items()
+    }
+    assert state.deadlines == {name: flight.deadline_us for name, flight in model.flights.items()}
+    assert state.queues == {name: queue for name, queue in model.queues.items() if queue}
+    assert state.unclaimed == model.unclaimed()
+    assert state.redelivered == model.redelivered
+    _compare_limits(model, state)
+    _check_places(state)
+    _check_wakes(model, state)
+
+
+def _compare_limits(model: Model, state: State) -> None:
+    for name, account in model.accounts.of.items():
+        stored = state.limits.get(name)
+        if account.limit.kind is LimitKind.WINDOW:
+            window = Window.unpack(stored)
+            assert window.held == account.held(), f"{name}: {window.held} held, not {account.held()}"
+            assert window.used == sum(units for _, units in window.pairs), f"{name}: {window}"
+        elif account.limit.kind is LimitKind.IN_FLIGHT:
+            flying = {each.task for each in account.spent}
+            assert set(stored or ()) == flying, f"{name}: slots of {set(stored or ())}, in flight are {flying}"
+
+
+def _check_places(state: State) -> None:
+    """Each lane that has work stands in one place, and no other lane stands anywhere."""
+    places = [*state.ready, *(lane for lanes in state.gates.values() for lane in lanes)]
+    assert sorted(places) == sorted(state.lanes), f"ready {state.ready}, gates {state.gates}"
+
+
+def _check_wakes(model: Model, state: State) -> None:
+    """Each limit where somebody waits is tried when it opens, and somebody is awake then."""
+    assert state.wakes.keys() == state.gates.keys(), f"gates {list(state.gates)}, wake-ups {list(state.wakes)}"
+    due_us, now_us = state.due_us(), model.now_us
+    someone_comes = state.bell or due_us == math.inf or model.asleep_us <= max(due_us, model.clock.latest_us)
+    assert someone_comes, f"nobody is woken for {due_us - now_us:+}: all sleep until {model.asleep_us - now_us:+}"
+    if model.governing != state.version:
+        return
+    for name, wake_us in state.wakes.items():
+        opens_us = opens_at_us(model, state, name)
+        in_time = wake_us <= max(opens_us + model.clock.skew_us, model.clock.latest_us)
+        if not in_time and not _is_covered(model, state, name) and not _is_held(model, state, name):
+            message = f"{name} opens at {opens_us - now_us:+}, and is tried at {wake_us - now_us:+} only"
+            raise AssertionError(message)
+
+
+def check_next(model: Model, state: State, next_in_s: float | None) -> None:
+    """A dispatch says when the next thing is due."""
+    next_us = math.inf if next_in_s is None else round(next_in_s * SECOND_US)
+    due_us = min(state.due_us(), min(state.deadlines.values(), default=math.inf))
+    assert next_us == max(0, due_us - model.now_us), f"next in {next_us}, due in {due_us - model.now_us}"
+
+
+def check_nothing_is_left(model: Model) -> None:
+    """A dispatcher has done all that it can do now: what still waits is refused by a limit."""
+    state = model.state
+    assert not state.ready
+    for name, lanes in state.gates.items():
+        closed = opens_at_us(model, state, name) > model.now_us or state.wakes[name] <= model.clock.latest_us
+        assert closed or _is_covered(model, state, name) or _is_held(model, state, name), f"{name} is open, and {lanes} wait"
+
+
+def check_empty(model: Model) -> None:
+    """All work is done and all time has passed: nothing is left but what has no end."""
+    assert not model.tasks
+    state = model.state
+    left = {name: stored for name, stored in state.keys.items() if name.partition(":")[0] not in FOR_A_WHILE}
+    assert left.keys() <= FOR_EVER, f"left behind: {left}"
+    for name, stored in state.limits.items():
+        assert _is_spent(model, name, stored), f"{name} is not spent: {stored}"
+
+
+def _is_spent(model: Model, name: str, stored: Any) -> bool:
+    limit = model.accounts.of[name].limit
+    if limit.kind is LimitKind.IN_FLIGHT:
+        return not stored
+    if limit.kind is LimitKind.BUCKET:
+        return bucket_is_full_us(stored) <= model.now_us
+    window = Window.unpack(stored)
+    return window.held == 0 and all(time + limit.period_us <= model.now_us for time, _ in window.pairs)
+
+
+def opens_at_us(model: Model, state: State, gate: str) -> float:
+    """When the gate certainly admits the first that waits at it, if nothing else happens."""
+    scope, _, unit = gate.rpartition("|")
+    first = model.tasks[state.lanes[state.gates[gate][0]][0]]
+    if scope.startswith("queue:"):
+        queue = scope.removeprefix("queue:")
+        return math.inf if model.unclaimed().get(queue, 0) >= model.room_of(queue) else model.now_us
+    # A lane may stand at the gate of a limit that was taken away, or with a new head that the limit does not concern.
+    if scope not in first.lane.scopes.names or not cost_of(first, Unit(unit)):
+        return model.now_us
+    accounts = model.accounts
+    return max(
+        (
+            accounts.account(scope, limit).allows_us(limit, units_of(first, limit))
+            for limit in accounts.rules(scope)
+            if limit.unit == unit
+        ),
+        default=model.now_us,
+    )
+
+
+def _is_covered(model: Model, state: State, gate: str) -> bool:
+    """Whether a gate is closed that all work of this one must pass too, and somebody waits there."""
+    scope, _, unit = gate.rpartition("|")
+    priority = Lane.from_name(state.gates[gate][0]).priority
+    for other, lanes in state.gates.items():
+        wide, _, other_unit = other.rpartition("|")
+        if (
+            other != gate
+            and _contains(wide, scope)
+            and other_unit in (Unit.REQUESTS, unit)
+            and opens_at_us(model, state, other) > model.now_us
+            and Lane.from_name(lanes[0]).priority >= priority
+        ):
+            return True
+    return False
+
+
+def _contains(wide: str, scope: str) -> bool:
+    if wide == "global":
+        return not scope.startswith("queue:")
+    service = scope.removeprefix("endpoint:").partition("/")[0] if scope.startswith("endpoint:") else None
+    return wide in (scope, f"service:{service}")
+
+
+def _is_held(model: Model, state: State, gate: str) -> bool:
+    """Whether the first lane keeps the gate shut, for a while, until another one opens that it needs too."""
+    return state.gates[gate][0] in state.holding and state.wakes[gate] <= model.clock.latest_us + LONGEST_HOLD_US

@@ -1,0 +1,317 @@
+"""A plain Python model of the scheduler: what the scripts promise, said without their data structures.
+
+The model does not predict which lane is next, because fair queueing is free to choose. It looks at what each
+call did, works out by itself what that means, and fails where a promise is broken:
+
+    limits      no window, bucket or cap is ever exceeded, judged by the times of releases and starts
+    tasks       each accepted and unfinished task is in one place, and each lane that has work too
+    order       a lane is served first in, first out; what comes back goes to its head
+    priority    among lanes of the same scopes and queue the higher one goes first
+    progress    nothing waits that its limits would admit, and somebody will be woken for the rest
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from turgor.scheduler.lane import Lane
+from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Submitted, WaitingTask
+
+from .accounts import Accounts, Clock, Spent
+from .checks import check_next, compare
+from .realm import Message, State
+
+DEFAULT_AHEAD = 100
+DONE_FOR_US = 60 * SECOND_US
+
+
+@dataclass
+class Flight:
+    """A released task, until it ends, comes back or lapses."""
+
+    task: WaitingTask
+    fence: str
+    deadline_us: int
+    spent: list[Spent]
+    claimant: str | None = None
+
+
+class Model:
+    """What must be true of a realm.
+
+    Parameters
+    ----------
+    claim_within_us, lease_us:
+        As the scheduler was told.
+    now_us:
+        The time at the beginning.
+    """
+
+    def __init__(self, claim_within_us: int, lease_us: int, now_us: int) -> None:
+        self._claim_within_us, self._lease_us = claim_within_us, lease_us
+        self.clock = Clock(now_us)
+        self.accounts = Accounts(self.clock)
+        self.tasks: dict[str, WaitingTask] = {}
+        self.lanes: dict[str, list[str]] = {}
+        self.delayed: list[str] = []
+        self.expires_us: dict[str, int] = {}
+        self.flights: dict[str, Flight] = {}
+        self.queues: dict[str, list[bytes]] = {}
+        self.gone: dict[bytes, int] = {}
+        self.expired: set[str] = set()
+        self.workers: dict[str, dict[str, tuple[int, int]]] = {}
+        self.ahead: dict[str, int] = {}
+        self.fence = 0
+        self.governing = ""  # the version of the limits that a dispatch has applied to what waits
+        self.asleep_us = math.inf  # until when the dispatchers sleep, unless the bell is rung
+        self.state = State({})
+        self.redelivered: dict[str, int] = {}
+
+    @property
+    def now_us(self) -> int:
+        return self.clock.now_us
+
+    # What each call must have done
+
+    def is_known(self, task: WaitingTask) -> bool | None:
+        """Whether a submit must be refused as a repetition; None where the promise leaves it open."""
+        if task.task in self.tasks:
+            return True
+        gone_us = self.gone.get(task.token)
+        if gone_us is None:
+            return False
+        age_us = self.now_us - gone_us
+        if age_us >= 2 * DONE_FOR_US:
+            return False
+        return True if 0 <= age_us < DONE_FOR_US else None
+
+    def submitted(self, task: WaitingTask, status: Submitted, state: State) -> None:
+        known = self.is_known(task)
+        if status is Submitted.KNOWN:
+            assert known is not False, f"{task.task} is new, and was taken for known"
+            self._settle(state)
+            return
+        assert known is not True, f"{task.task} was accepted twice"
+        self.tasks[task.task] = task
+        if task.max_wait_s is not None:
+            due_us = max(self.now_us, task.due_us or 0)
+            self.expires_us[task.task] = due_us + round(task.max_wait_s * SECOND_US)
+        if task.due_us is not None and task.due_us > self.now_us:
+            assert status is Submitted.DELAYED
+            self.delayed.append(task.task)
+        else:
+            self.lanes.setdefault(task.lane.name, []).append(task.task)
+        self._settle(state)
+        if status is not Submitted.DELAYED:
+            assert (status is Submitted.RELEASED) == (task.task in self.flights)
+
+    def dispatched(self, dispatched: Dispatched, budget: int, state: State) -> None:
+        recovered, promoted = dispatched.recovered, dispatched.promoted
+        lapsed = sorted(
+            (flight for flight in self.flights.values() if flight.deadline_us <= self.now_us),
+            key=lambda flight: (flight.deadline_us, flight.task.task.encode()),
+        )
+        for flight in lapsed:
+            if flight.claimant is None and self._envelope(flight) in self.queues.get(flight.task.lane.queue, ()):
+                if state.deadlines.get(flight.task.task) != flight.deadline_us:
+                    flight.deadline_us = self.now_us + self._claim_within_us
+            elif recovered:
+                recovered -= 1
+                self._take_back(flight)
+        assert recovered == 0, f"{recovered} leases were recovered that had not lapsed"
+        due = [name for _, name, due_us in self.state.delayed if due_us <= self.now_us]
+        assert promoted <= len(due), f"{promoted - len(due)} tasks were promoted before their time"
+        for name in due[:promoted]:
+            self.delayed.remove(name)
+            self.lanes.setdefault(self.tasks[name].lane.name, []).append(name)
+        overdue = sum(time <= self.now_us for _, _, time in self.state.overdue)
+        self._expire(state)
+        if budget > len(lapsed) + len(due) + overdue:
+            assert promoted == len(due), "due tasks are left behind"
+            assert all(flight.deadline_us > self.now_us for flight in self.flights.values()), "lapsed leases are left behind"
+            assert all(time > self.now_us for _, _, time in state.overdue), "overdue tasks are left behind"
+        assert dispatched.expired == len(self.expired)
+        self.asleep_us = math.inf if dispatched.next_in_s is None else self.now_us + round(dispatched.next_in_s * SECOND_US)
+        self.governing = state.version
+        self._settle(state, released=dispatched.released)
+        check_next(self, state, dispatched.next_in_s)
+
+    def _expire(self, state: State) -> None:
+        """What has waited too long leaves its place; what was released in time is left alone."""
+        over = {(name, time) for _, name, time in self.state.overdue} - {(name, time) for _, name, time in state.overdue}
+        for name, _ in sorted(over & self.expires_us.items()):
+            assert self.expires_us.pop(name) <= self.now_us, f"{name} expired before its time"
+            if name not in self.flights:
+                self._leave(name)
+                self.expired.add(name)
+
+    def _leave(self, name: str) -> None:
+        """A task that waits is gone."""
+        task = self.tasks.pop(name)
+        self.gone[task.token] = self.now_us
+        self.expires_us.pop(name, None)
+        self.redelivered.pop(name, None)
+        if name in self.delayed:
+            self.delayed.remove(name)
+        else:
+            self.lanes[task.lane.name].remove(name)
+
+    def settled(self, name: str, state: State) -> None:
+        self.expired.remove(name)
+        self._settle(state)
+
+    def claimed(self, message: Message, claimant: str, granted: bool, state: State) -> None:
+        flight = self.flights.get(message.task)
+        if flight is None or flight.fence != message.fence or flight.claimant not in (None, claimant):
+            assert not granted, f"{message} was claimed by a second one"
+        elif flight.claimant == claimant:
+            assert granted, f"{message} was refused to its own claimant"
+        elif granted:
+            self._start(flight, claimant)
+        else:
+            assert flight.deadline_us <= self.now_us, f"{message} was refused, and its lease has not lapsed"
+        self._settle(state)
+
+    def _start(self, flight: Flight, claimant: str) -> None:
+        flight.claimant = claimant
+        flight.deadline_us = self.now_us + self._lease_us
+        for spent in flight.spent:
+            spent.account.start(spent)
+
+    def finished(self, message: Message, accepted: bool, state: State) -> None:
+        flight = self.flights.get(message.task)
+        valid = flight is not None and flight.fence == message.fence
+        assert accepted == valid, f"{message} finished: {accepted}"
+        if valid and flight is not None:
+            self._close(flight)
+            del self.flights[message.task], self.tasks[message.task]
+            self.redelivered.pop(message.task, None)
+            self.expires_us.pop(message.task, None)
+            self.gone[flight.task.token] = self.now_us
+        self._settle(state)
+
+    def returned(self, message: Message, accepted: bool, state: State) -> None:
+        flight = self.flights.get(message.task)
+        valid = flight is not None and flight.fence == message.fence
+        assert accepted == valid, f"{message} put back: {accepted}"
+        if valid and flight is not None:
+            self._take_back(flight)
+        self._settle(state)
+
+    def renewed(self, messages: list[Message], count: int, state: State) -> None:
+        least = most = 0
+        for message in messages:
+            flight = self.flights.get(message.task)
+            if flight is None or flight.fence != message.fence:
+                continue
+            most += 1
+            least += flight.deadline_us > self.now_us
+            if state.deadlines.get(message.task) != flight.deadline_us:
+                flight.deadline_us = self.now_us + self._lease_us
+        assert least <= count <= most, f"{count} renewed, of {least} alive and {most} in all"
+        self._settle(state)
+
+    def attended(self, worker: str, slots: Mapping[str, int], silence_us: int, state: State) -> None:
+        for queue, share in slots.items():
+            crew = self.workers.setdefault(queue, {})
+            crew.pop(worker, None)
+            if share:
+                crew[worker] = (self.now_us + silence_us, share)
+            living = sum(count for until_us, count in crew.values() if until_us > self.now_us)
+            if living:
+                self.ahead[queue] = living
+        self._settle(state)
+
+    def cancelled(self, task: WaitingTask, verdict: Cancelled, state: State) -> None:
+        if task.task not in self.tasks:
+            assert verdict is Cancelled.UNKNOWN
+        elif task.task in self.flights:
+            assert verdict is Cancelled.RELEASED
+        else:
+            assert verdict is Cancelled.CANCELLED
+            self._leave(task.task)
+        self._settle(state)
+
+    def nothing_happened(self, state: State) -> None:
+        self._settle(state)
+
+    # Releases
+
+    def _settle(self, state: State, released: int | None = None) -> None:
+        """Take in the releases that a call made, then compare all that is stored."""
+        made = self._new_flights(state)
+        assert released is None or released == len(made), f"{released} were reported, {len(made)} released"
+        for fence, task in made:
+            self._check_priority(self.tasks[task])
+            self._release(fence, self.tasks[task])
+        compare(self, state)
+        self.state = state
+
+    def _new_flights(self, state: State) -> list[tuple[str, str]]:
+        made: list[tuple[int, str]] = []
+        for task, lease in state.leases.items():
+            known = self.flights.get(task)
+            if known is None or known.fence != lease.fence:
+                made.append((int(lease.fence), task))
+        return [(str(fence), task) for fence, task in sorted(made)]
+
+    def _release(self, fence: str, task: WaitingTask) -> None:
+        assert int(fence) > self.fence, f"fence {fence} is not new"
+        self.fence = int(fence)
+        waiting = self.lanes.get(task.lane.name, [])
+        assert waiting[:1] == [task.task], f"{task.task} was released, and {waiting[:1]} is first in its lane"
+        del waiting[0]
+        flight = Flight(task, fence, self.now_us + self._claim_within_us, self.accounts.release(task))
+        self.flights[task.task] = flight
+        unclaimed = self.unclaimed().get(task.lane.queue, 0)
+        assert unclaimed <= self.room_of(task.lane.queue), f"{unclaimed} lie in {task.lane.queue}"
+        self.queues.setdefault(task.lane.queue, []).insert(0, self._envelope(flight))
+
+    def _envelope(self, flight: Flight) -> bytes:
+        fence = flight.fence.encode()
+        return flight.task.template.replace(b"\0", fence, 1).replace(b"\0", b"{turgor:test}:" + fence, 1)
+
+    def _take_back(self, flight: Flight) -> None:
+        self._close(flight)
+        name = flight.task.task
+        del self.flights[name]
+        self.lanes.setdefault(flight.task.lane.name, []).insert(0, name)
+        self.redelivered[name] = self.redelivered.get(name, 0) + 1
+
+    def _close(self, flight: Flight) -> None:
+        for spent in flight.spent:
+            if flight.claimant is None:
+                spent.account.give_back(spent)
+            else:
+                spent.account.end(spent)
+
+    def room_of(self, queue: str) -> int:
+        return self.ahead.get(queue, DEFAULT_AHEAD)
+
+    def unclaimed(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for flight in self.flights.values():
+            if flight.claimant is None:
+                found[flight.task.lane.queue] = found.get(flight.task.lane.queue, 0) + 1
+        return found
+
+    # Priority
+
+    def _check_priority(self, task: WaitingTask) -> None:
+        # Lanes at the gate of a limit that was taken away are fetched by the next dispatch.
+        if self.governing != self.state.version:
+            return
+        for name, waiting in self.lanes.items():
+            other = Lane.from_name(name)
+            if not waiting or other.priority <= task.lane.priority:
+                continue
+            first = self.tasks[waiting[0]]
+            if (
+                (other.queue, other.scopes, other.unlimited) == (task.lane.queue, task.lane.scopes, task.lane.unlimited)
+                and first.weight <= task.weight
+                and first.tokens <= task.tokens
+            ):
+                message = f"{task.task} of priority {task.lane.priority} went before {first.task} of {other.priority}"
+                raise AssertionError(message)

@@ -1,0 +1,60 @@
+"""Defects to plant in the scripts. The state machine must find each of them.
+
+A mutant replaces a piece of text in every script that has it. Where a script is rewritten, so is its mutant:
+`Mutant.plant` fails if the text is not there any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+
+from turgor.limits.lua import Script
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One defect: what the scripts would do wrong, and the change that makes them do it."""
+
+    defect: str
+    text: str
+    changed: str
+
+    def plant(self, scripts: Iterable[Script], monkeypatch: pytest.MonkeyPatch) -> None:
+        concerned = [script for script in scripts if self.text in script.source]
+        assert concerned, f"no script has this text any more:\n{self.text}"
+        for script in concerned:
+            source = script.source.replace(self.text, self.changed)
+            monkeypatch.setattr(script, "source", source)
+            monkeypatch.setattr(script, "sha", hashlib.sha1(source.encode()).hexdigest())
+
+
+MUTANTS = (
+    Mutant("a refused task is released all the same", "  if refusing then\n    park(self, head, allow_at, refusing)\n    return\n  end\n", ""),
+    Mutant("a refused task is charged to the limits that would have allowed it", "  if refusing then\n    park(", "  if refusing then\n    ledger.apply('hold', self.scopes, head, head.task, now)\n    park("),
+    Mutant("nobody wakes for a closed limit", "redis.call('ZADD', WAKES, whole(self.wake), self.id)", ""),
+    Mutant("a limit is tried a second late", "redis.call('ZADD', WAKES, whole(self.wake), self.id)", "redis.call('ZADD', WAKES, whole(self.wake + 1000000), self.id)"),
+    Mutant("the sleeping dispatchers are not told", "redis.call('RPUSH', key('bell'), '1')", ""),
+    Mutant("what comes back goes to the end of its lane", "redis.call('LPUSH', self.key, element)", "redis.call('RPUSH', self.key, element)"),
+    Mutant("a lane is served last in, first out", "if redis.call('RPUSH', self.key, element) == 1 then", "if redis.call('LPUSH', self.key, element) == 1 then"),
+    Mutant("an old fence is good enough", "if not self or self.fence ~= fence then", "if not self then"),
+    Mutant("a second claimant may run the task too", "return self.claimant == claimant and 'claimed' or 'stale'", "return 'claimed'"),
+    Mutant("a released task that has not started does not count in the window", "state.held = state.held + units", ""),
+    Mutant("a start does not count in the window", "function window.start(rule, state, units)\n", "function window.start(rule, state, units)\n  if units then\n    state.held = math.max(0, state.held - units)\n    return\n  end\n"),
+    Mutant("a window forgets after half its period", "local horizon = now - rule.period\n", "local horizon = now - rule.period / 2\n"),
+    Mutant("a bucket has room for one more", "(rule.capacity - units) * rule.period", "(rule.capacity + 1 - units) * rule.period"),
+    Mutant("the end of a task does not free its slot", "in_flight.unhold, in_flight.finish = free, free", "in_flight.unhold = free"),
+    Mutant("the higher priority has no advantage", "return (9 - priority) * BAND", "return 0"),
+    Mutant("a start leaves no room in the broker's queue", "state.unclaimed = math.max(0, state.unclaimed - 1)", ""),
+    Mutant("the broker's queue takes one more than the workers can", "return state.unclaimed < rule.capacity and", "return state.unclaimed <= rule.capacity and"),
+    Mutant("a submit that is repeated after the task has gone brings it back", " or memory.knows(token)", ""),
+    Mutant("a release that is lost is taken for one that lies in the queue", "return message and redis.call('LPOS'", "return message or redis.call('LPOS'"),
+    Mutant("what a lost release held is never given back", "lease.apply(self, 'unhold'", "tostring(self"),
+    Mutant("a change of the limits does not concern what waits", "if redis.call('GET', key('dispatched')) ~= definitions.version then", "if false then"),
+    Mutant("a delayed task comes a millisecond early", "if due > now then", "if due > now + 1000 then"),
+    Mutant("a lane that has more work is forgotten", "  if lane.head(self) then\n    lane.place(self)\n  end\n", ""),
+    Mutant("a task that has waited too long is dropped in silence", "redis.call('HSET', key('expired'), waiting.task,", "tostring("),
+)  # fmt: skip

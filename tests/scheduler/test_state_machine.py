@@ -1,0 +1,413 @@
+"""The scheduler against its model: any order of calls, at any time, and every promise after each of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from turgor.limits.config import LimitsConfig
+from turgor.limits.errors import CostTooLarge
+from turgor.limits.scope import TaskScopes
+from turgor.scheduler.lane import Lane
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
+
+from .checks import check_empty, check_nothing_is_left
+from .model import Model
+from .mutants import MUTANTS, Mutant
+from .realm import Message, Realm
+
+CLAIM_WITHIN_S, LEASE_S = 5.0, 10.0
+QUEUES = ("q", "q2")
+SCOPES = (
+    TaskScopes(),
+    TaskScopes("api"),
+    TaskScopes("api", "chat"),
+    TaskScopes("api", "chat", loop="a"),
+    TaskScopes("api", "chat", loop="b"),
+    TaskScopes("api", "chat", "planner", "a"),
+    TaskScopes("api", loop_type="planner"),
+    TaskScopes("api", loop_type="planner", loop="b"),
+    TaskScopes("git", loop_type="planner"),
+    TaskScopes("git", loop="a"),
+    TaskScopes(loop_type="planner", loop="c"),
+    None,
+)
+
+
+def lanes_of(scopes: TaskScopes | None, priorities: tuple[int, ...], queue: str) -> list[Lane]:
+    return [Lane(queue, priority, scopes or TaskScopes(), scopes is None) for priority in priorities]
+
+
+counts = st.integers(1, 5)
+windows = st.fixed_dictionaries({"limit": counts, "per": st.sampled_from(["1s", "7s", "60s"])}).map(lambda window: [window])
+tables = st.fixed_dictionaries(
+    {},
+    optional={
+        "windows": windows,
+        "max_in_flight": st.integers(1, 3),
+        "token_limits": st.fixed_dictionaries({"windows": st.builds(lambda n: [{"limit": n, "per": "10s"}], st.integers(5, 20))}),
+        "burst_capacity": st.just(1),
+    },
+).filter(lambda table: "windows" in table or "burst_capacity" not in table)
+configs = st.fixed_dictionaries(
+    {},
+    optional={
+        "global": tables,
+        "services": st.fixed_dictionaries(
+            {},
+            optional={
+                "api": st.builds(
+                    lambda table, chat: {**table, **({"endpoints": {"chat": chat}} if chat else {})}, tables, st.none() | tables
+                ),
+                "git": tables,
+            },
+        ),
+        "loop_types": st.fixed_dictionaries({}, optional={"planner": tables}),
+        "loops": st.fixed_dictionaries({}, optional={"*": tables, "b": tables}),
+    },
+)
+# From the last instant before something is due to long after it: windows last 1, 7, 10 and 60 s, leases 5 and 10 s.
+ticks = st.sampled_from(
+    [1, 1_000, 100_000, 600_000, 1_100_000, 4_500_000, 5 * SECOND_US, 7_200_000, 10_300_000, 40 * SECOND_US, 62 * SECOND_US]
+)
+numbers = st.integers(0, 99)
+palettes = st.lists(
+    st.builds(lanes_of, st.sampled_from(SCOPES), st.sampled_from([(5,), (5,), (0, 9)]), st.sampled_from(["q", "q", "q2"])),
+    min_size=1,
+    max_size=4,
+)
+max_waits = st.sampled_from([None, None, None, 1.0, 30.0])
+
+
+@dataclass
+class Steps:
+    """What was done, for the report of a run."""
+
+    calls: int = 0
+    releases: int = 0
+
+
+STEPS = Steps()
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Producers, dispatchers, workers and operators, in any order."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__()
+        client.flushdb()
+        self.realm = Realm(client, claim_within_s=CLAIM_WITHIN_S, lease_s=LEASE_S)
+        self.model = Model(round(CLAIM_WITHIN_S * SECOND_US), round(LEASE_S * SECOND_US), self.realm.now_us)
+        self.lanes: list[Lane] = []
+        self.made: list[WaitingTask] = []
+        self.in_hand: list[Message] = []
+        self.whole = True  # no rule has failed: the work can be done to its end
+
+    def _now(self) -> None:
+        STEPS.calls += 1
+        self.whole = False
+        self.model.clock.set(self.realm.now_us)
+
+    @initialize(limits=configs, lanes=palettes)
+    def start(self, limits: dict[str, Any], lanes: list[list[Lane]]) -> None:
+        """A few lanes, so that they meet each other often."""
+        self.lanes = [each for some in lanes for each in some]
+        self.publish(limits)
+
+    def _lane(self, number: int) -> Lane:
+        return self.lanes[number % len(self.lanes)]
+
+    @rule(limits=configs)
+    def publish(self, limits: dict[str, Any]) -> None:
+        self._now()
+        self.realm.publish(limits)
+        self.model.accounts.publish(LimitsConfig.load(limits))
+        self.model.nothing_happened(self.realm.state())
+        self.whole = True
+
+    # Producers
+
+    @rule(
+        lanes=st.lists(numbers, min_size=1, max_size=4),
+        weight=st.sampled_from([1, 1, 1, 2, 3]),
+        tokens=st.sampled_from([0, 0, 1, 5, 9]),
+        max_wait_s=max_waits,
+    )
+    def submit(self, lanes: list[int], weight: int, tokens: int, max_wait_s: float | None) -> None:
+        for number in lanes:
+            self._submit(
+                self.realm.task(f"t{len(self.made)}", self._lane(number), weight=weight, tokens=tokens, max_wait_s=max_wait_s)
+            )
+
+    @rule(number=numbers, after_us=ticks, max_wait_s=max_waits)
+    def submit_for_later(self, number: int, after_us: int, max_wait_s: float | None) -> None:
+        self._submit(
+            self.realm.task(f"t{len(self.made)}", self._lane(number), due_in_s=after_us / SECOND_US, max_wait_s=max_wait_s)
+        )
+
+    @precondition(lambda self: self.made)
+    @rule(number=numbers, other_token=st.booleans(), max_wait_s=max_waits)
+    def submit_again(self, number: int, other_token: bool, max_wait_s: float | None) -> None:
+        """A producer sends again what it has sent, or new work under the same name."""
+        task = self.made[number % len(self.made)]
+        if other_token:
+            task = replace(task, token=self.realm.task(task.task, task.lane).token, max_wait_s=max_wait_s)
+        self._submit(task)
+
+    def _submit(self, task: WaitingTask) -> None:
+        self._now()
+        impossible = self.model.accounts.too_large(task) and self.model.is_known(task) is False
+        try:
+            status = self.realm.submit_task(task)
+        except CostTooLarge:
+            assert self.model.accounts.too_large(task)
+            self.model.nothing_happened(self.realm.state())
+        else:
+            if status is not Submitted.KNOWN:
+                self.made = [*(each for each in self.made if each.task != task.task), task]
+            self.model.submitted(task, status, self.realm.state())
+            assert not impossible
+        self.whole = True
+
+    @precondition(lambda self: self.made)
+    @rule(number=numbers)
+    def cancel(self, number: int) -> None:
+        self._now()
+        task = self.made[number % len(self.made)]
+        verdict = self.realm.cancel(task.task, task.lane, weight=task.weight, tokens=task.tokens)
+        self.model.cancelled(task, verdict, self.realm.state())
+        self.whole = True
+
+    @precondition(lambda self: self.model.expired)
+    @rule()
+    def settle(self) -> None:
+        """The callers of the tasks that have waited too long are told."""
+        for name in sorted(self.model.expired):
+            self._now()
+            self.realm.scheduler.settle(name)
+            self.model.settled(name, self.realm.state())
+            self.whole = True
+
+    # Dispatchers
+
+    @rule(budget=st.sampled_from([1, 2, 3, 100]), rung=st.booleans())
+    def dispatch(self, budget: int, rung: bool) -> None:
+        self._dispatch(budget, rung=rung)
+
+    def _dispatch(self, budget: int = 100, *, rung: bool = True) -> float | None:
+        self._now()
+        if rung:
+            self.realm.client.delete(self.realm.keys("bell"))
+        dispatched = self.realm.dispatch(budget)
+        self.model.dispatched(dispatched, budget, self.realm.state())
+        STEPS.releases += dispatched.released
+        self.whole = True
+        return dispatched.next_in_s
+
+    @rule()
+    def dispatch_all(self) -> None:
+        self._dispatch_all()
+
+    def _dispatch_all(self) -> float | None:
+        for _ in range(20 + 3 * len(self.model.tasks)):
+            next_in_s = self._dispatch()
+            if next_in_s != 0:
+                self.whole = False
+                check_nothing_is_left(self.model)
+                self.whole = True
+                return next_in_s
+        message = f"the dispatcher turns on the spot: {self.model.state.keys}"
+        self.whole = False
+        raise AssertionError(message)
+
+    # Time
+
+    @rule(by_us=ticks)
+    def tick(self, by_us: int) -> None:
+        self.realm.now_us += by_us
+
+    @rule(by_us=st.sampled_from([1, 1_000, 100_000]))
+    def tick_back(self, by_us: int) -> None:
+        self.realm.now_us -= by_us
+
+    @rule()
+    def wait(self) -> None:
+        """Until something is due, to the microsecond."""
+        state = self.model.state
+        due_us = min(state.due_us(), min(state.deadlines.values(), default=float("inf")))
+        if self.realm.now_us < due_us < float("inf"):
+            self.realm.now_us = int(due_us)
+
+    # Workers
+
+    @rule(
+        worker=st.sampled_from(["w1", "w2"]),
+        slots=st.sampled_from([0, 1, 2, 5]),
+        queues=st.sampled_from([("q",), ("q2",), QUEUES]),
+    )
+    def attend(self, worker: str, slots: int, queues: tuple[str, ...]) -> None:
+        self._now()
+        shares = dict.fromkeys(queues, slots)
+        self.realm.attend(worker, shares, silence_s=20)
+        self.model.attended(worker, shares, 20 * SECOND_US, self.realm.state())
+        self.whole = True
+
+    def _take(self) -> Message | None:
+        """The next message of the broker leaves its queue, and a worker has it in hand."""
+        for queue in QUEUES:
+            if self.model.queues.get(queue):
+                message = self.realm.take(queue)
+                assert message is not None
+                self.model.queues[queue].pop()
+                self.in_hand.append(message)
+                return message
+        return None
+
+    def _message(self, number: int) -> Message | None:
+        """Some message that a worker has in hand, or has had: a copy may turn up after its task's end."""
+        if not self.in_hand:
+            return self._take()
+        return self.in_hand[number % len(self.in_hand)]
+
+    @rule(number=st.integers(1, 3), lost=st.sampled_from([False, False, True]))
+    def take(self, number: int, lost: bool) -> None:
+        """Workers pop messages. One that dies before it has recorded its message loses it."""
+        for _ in range(number):
+            if self._take() and lost:
+                self.in_hand.pop()
+
+    @precondition(lambda self: self.in_hand)
+    @rule(number=numbers)
+    def die(self, number: int) -> None:
+        """A worker is lost with what it has in hand."""
+        del self.in_hand[number % len(self.in_hand)]
+
+    @rule(number=numbers, claimant=st.sampled_from(["", "other"]))
+    def claim(self, number: int, claimant: str) -> None:
+        if message := self._message(number):
+            self._claim(message, f"{claimant}{message.fence}")
+
+    @rule(number=numbers)
+    def claim_twice(self, number: int) -> None:
+        """A message was delivered twice, or the answer to a claim was lost on its way."""
+        if message := self._message(number):
+            self._claim(message, f"one {message.fence}")
+            self._claim(message, f"other {message.fence}")
+            self._claim(message, f"one {message.fence}")
+
+    def _claim(self, message: Message, claimant: str) -> None:
+        self._now()
+        granted = self.realm.claim(message, claimant)
+        self.model.claimed(message, claimant, granted, self.realm.state())
+        self.whole = True
+
+    @rule(number=numbers)
+    def finish(self, number: int) -> None:
+        if message := self._message(number):
+            self._finish(message)
+
+    def _finish(self, message: Message) -> None:
+        self._now()
+        accepted = self.realm.finish(message)
+        self.model.finished(message, accepted, self.realm.state())
+        self.whole = True
+
+    @rule(count=counts)
+    def run(self, count: int) -> None:
+        """Tasks run to their end."""
+        for _ in range(count):
+            if message := self._message(0):
+                self.in_hand.remove(message)
+                self._claim(message, message.fence)
+                self._finish(message)
+
+    @rule(number=numbers, started=st.booleans())
+    def put_back(self, number: int, started: bool) -> None:
+        if message := self._message(number):
+            if started:
+                self._claim(message, message.fence)
+            self._now()
+            accepted = self.realm.put_back(message)
+            self.model.returned(message, accepted, self.realm.state())
+            self.whole = True
+
+    @precondition(lambda self: self.in_hand)
+    @rule()
+    def renew(self) -> None:
+        self._now()
+        messages = list(dict.fromkeys(self.in_hand))
+        renewed = self.realm.renew(*messages)
+        self.model.renewed(messages, renewed, self.realm.state())
+        self.whole = True
+
+    # The end
+
+    @rule()
+    def drain(self) -> None:
+        """Everything that waits is released within the time that the limits need for it."""
+        deadline_us = self.realm.now_us + self._longest_us()
+        while self.model.tasks:
+            self._work()
+            next_in_s = self._dispatch_all()
+            self._work()
+            if not self.model.tasks:
+                break
+            assert next_in_s is not None, f"nobody would ever come back for {list(self.model.tasks)}"
+            self.realm.tick(next_in_s)
+            assert self.realm.now_us <= deadline_us, f"{list(self.model.tasks)} are still here"
+
+    def _work(self) -> None:
+        while self.in_hand or any(self.model.queues.values()):
+            self.run(1)
+
+    def _longest_us(self) -> int:
+        """What a client would need who served one task after the other, and waited for each limit anew."""
+        tasks = self.model.tasks.values()
+        period_us = self.model.accounts.longest_period_us()
+        last_due_us = max((task.due_us - self.realm.now_us for task in tasks if task.due_us), default=0)
+        return max(0, last_due_us) + (len(self.model.tasks) + 3) * (round(1.03 * period_us) + 20 * SECOND_US)
+
+    def teardown(self) -> None:
+        if not self.whole:
+            return
+        self.drain()
+        self.settle()
+        self.realm.tick(24 * 3600)
+        self._dispatch()
+        check_empty(self.model)
+
+
+PROFILES = {
+    "turgor": settings(max_examples=150, stateful_step_count=40),
+    "heavy": settings(max_examples=5_000, stateful_step_count=80),
+}
+PROFILE = settings(
+    PROFILES.get(os.environ.get("HYPOTHESIS_PROFILE", "turgor"), PROFILES["turgor"]),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+# A defect is to be found, not explained: nothing is shrunk or remembered.
+HUNT = settings(PROFILE, max_examples=500, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False)
+
+
+@pytest.mark.timeout(0)
+def test_any_order_of_calls_keeps_every_promise(redis_client: Redis) -> None:
+    run_state_machine_as_test(lambda: SchedulerMachine(redis_client), settings=PROFILE)
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.defect)
+def test_a_planted_defect_is_found(mutant: Mutant, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant.plant(SCRIPTS, monkeypatch)
+    for script in SCRIPTS:
+        redis_client.script_load(script.source)  # a defect is no mistake of syntax
+    with pytest.raises((AssertionError, ResponseError)):
+        run_state_machine_as_test(lambda: SchedulerMachine(redis_client), settings=HUNT)
