@@ -1,0 +1,97 @@
+"""The status of a realm for a terminal: rich tables of what waits, what holds it, and what limits have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ..limits.limit import Limit, LimitKind, Unit
+from ..limits.usage import LimitUsage
+from ..scheduler.survey import Survey
+
+_BAR_WIDTH = 10
+_NUMBERS = frozenset({"used", "lanes", "opens in", "tasks"})
+
+
+def render(survey: Survey, usage: Iterable[LimitUsage] = ()) -> RenderableType:
+    """Counts, limits, closed gates and lanes."""
+    return Group(
+        counts(survey),
+        Text(),
+        limits_table(usage),
+        Text(),
+        gates_table(survey),
+        Text(),
+        lanes_table(survey),
+    )
+
+
+def plain(survey: Survey) -> str:
+    """The counts as one line, for a pipe or a log."""
+    closed = ", ".join(f"{gate.scope} {gate.opens_in_s:.1f} s" for gate in survey.gates[:4])
+    return (
+        f"waiting {survey.waiting}  delayed {survey.delayed}  in flight {survey.in_flight}  "
+        f"ready lanes {survey.ready_lanes}  closed: {closed or 'none'}"
+    )
+
+
+def counts(survey: Survey) -> Text:
+    text = Text()
+    for label, number in (
+        ("waiting", survey.waiting),
+        ("delayed", survey.delayed),
+        ("in flight", survey.in_flight),
+        ("ready lanes", survey.ready_lanes),
+    ):
+        text.append(f"{label} ").append(f"{number}  ", style="bold")
+    return text
+
+
+def limits_table(usage: Iterable[LimitUsage]) -> Table:
+    """How much of each limit is used; one that has nothing left is red."""
+    table, scope = _table("scope", "limit", "", "used"), ""
+    for each in usage:
+        capacity, used = each.limit.capacity, each.limit.capacity - each.remaining
+        style = "red" if each.remaining == 0 else "green"
+        bar = ProgressBar(total=capacity, completed=used, width=_BAR_WIDTH, complete_style=style, finished_style=style)
+        shown = "" if each.scope == scope else each.scope
+        table.add_row(shown, _rule(each.limit), bar, Text(f"{used}/{capacity}", style=style if used else ""))
+        scope = each.scope
+    return table
+
+
+def gates_table(survey: Survey, *, most: int = 20) -> Table:
+    """The scopes that hold work back."""
+    table = _table("closed", "lanes", "opens in")
+    for gate in survey.gates[:most]:
+        name = gate.scope if gate.unit == Unit.REQUESTS else f"{gate.scope} ({gate.unit})"
+        table.add_row(name, str(gate.lanes), f"{gate.opens_in_s:.2f} s")
+    return table
+
+
+def lanes_table(survey: Survey, *, most: int = 20) -> Table:
+    """The lanes with work, the next to move first."""
+    table = _table("priority", "lane of", "loop", "tasks", "held by")
+    for waiting in survey.lanes[:most]:
+        scopes = waiting.lane.scopes
+        service = "/".join(filter(None, (scopes.service, scopes.endpoint))) or "-"
+        table.add_row(str(waiting.lane.priority), service, scopes.loop or "-", str(waiting.tasks), waiting.parked_at or "ready")
+    return table
+
+
+def _rule(limit: Limit) -> str:
+    if limit.kind is LimitKind.BUCKET:
+        return f"bursts of {limit.capacity}"
+    return str(limit)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        is_number = column in _NUMBERS
+        table.add_column(column, justify="right" if is_number else "left", header_style="dim", no_wrap=True)
+    return table

@@ -1,0 +1,12 @@
+"""The usage of a realm: how full each of its limits is at one moment."""
+
+from __future__ import annotations
+
+from ..limits import HierarchicalLimiter, LimitUsage
+from ..limits.scope import TEMPLATE
+
+
+def usage_of_all(limiter: HierarchicalLimiter) -> tuple[LimitUsage, ...]:
+    """Every limit in force, but for templates (`loop:*`), which have no state of their own. Charges nothing."""
+    scopes = [scope for scope in limiter.refresh().definitions() if not scope.endswith(TEMPLATE)]
+    return tuple(usage for scope in scopes for usage in limiter.usage(scope))

@@ -1,0 +1,9 @@
+"""Where it runs: the Celery side of Turgor."""
+
+from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.lane import Priority
+from ..scheduler.scheduler import Cancelled
+from .errors import UnroutableTask, UnsupportedBroker, WaitTimeout
+from .turgor import Turgor
+
+__all__ = ["Cancelled", "Explanation", "Priority", "TaskState", "Turgor", "UnroutableTask", "UnsupportedBroker", "WaitTimeout"]

@@ -1,0 +1,58 @@
+"""What Turgor adds to a Celery worker: guarded tasks, an attendant, a dispatcher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+from celery.signals import task_rejected, task_unknown
+
+from .attendant import Attendant
+from .claims import guard_tasks
+from .request import End, lease_in, report_ends
+
+
+class TurgorStep(bootsteps.StartStopStep):
+    """Starts after the pool has forked and before the worker consumes; stops between the two as well."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        turgor = worker.app.turgor
+        turgor.start()
+        self._turgor = turgor
+        for task in worker.app.tasks.values():
+            report_ends(task)
+        guard_tasks(worker.app)
+        # What the worker cannot even begin is over, or it would come back for ever.
+        task_unknown.connect(self._report_refused)
+        task_rejected.connect(self._report_refused)
+        self._services: list[Any] = []
+
+    def _report_refused(self, message: Any, **_: Any) -> None:
+        if lease := lease_in(message.headers or {}):
+            self._turgor.ended.put(End(*lease))
+
+    def start(self, worker: Any) -> None:
+        on_decode_error = worker.consumer.on_decode_error
+
+        def report_undecodable(message: Any, exc: Exception) -> None:
+            on_decode_error(message, exc)
+            self._report_refused(message)
+
+        worker.consumer.on_decode_error = report_undecodable
+        self._services = [Attendant(self._turgor, worker)]
+        if self._turgor.runs_dispatcher:
+            self._services.append(self._turgor.dispatcher())
+        for service in self._services:
+            service.start()
+
+    def stop(self, worker: Any) -> None:
+        while self._services:
+            self._services.pop().stop()
+
+    terminate = stop
+
+
+STEPS: dict[str, tuple[type[bootsteps.Step], ...]] = {"worker": (TurgorStep,)}

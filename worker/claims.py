@@ -1,0 +1,105 @@
+"""Claims a released task just before its user code runs, and reports when it has ended.
+
+The guard stands around Celery's tracer, so it holds in every pool and before anything of the task is
+visible: a duplicate that it drops leaves no event, no STARTED state and no result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from billiard.einfo import ExceptionInfo
+from celery import Task, states
+from celery.app.trace import TraceInfo, trace_ok_t
+from celery.exceptions import Ignore
+from celery.utils.log import get_logger
+
+from ..limits.server import UNAVAILABLE
+from .envelope import FENCE_HEADER, task_key
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from ..scheduler.scheduler import Scheduler
+
+Tracer = Callable[..., Any]
+_RETRY_EVERY_S = 0.5
+logger = get_logger(__name__)
+
+
+class GuardedTracer:
+    """`__trace__` of a task's class. Celery builds tracers anew whenever a consumer or a pool process starts: each is guarded."""
+
+    def __get__(self, task: Task | None, owner: type | None = None) -> Tracer | None:
+        return None if task is None else vars(task).get("__trace__")
+
+    def __set__(self, task: Task, tracer: Tracer) -> None:
+        turgor = getattr(task.app, "turgor", None)
+        vars(task)["__trace__"] = tracer if turgor is None else guard(tracer, task, turgor.scheduler)
+
+
+def guard_tasks(app: Celery) -> None:
+    """Guard whatever tracers the app's tasks have and will get. Once is enough; twice changes nothing."""
+    for task in app.tasks.values():
+        cls: Any = type(task)
+        if isinstance(vars(cls).get("__trace__"), GuardedTracer):
+            continue
+        built = task.__trace__
+        cls.__trace__ = GuardedTracer()
+        if built is not None:
+            task.__trace__ = built
+
+
+def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
+    """A tracer that runs only what it can claim. Tasks without a fence pass untouched."""
+
+    def trace_task(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
+        fence = (request or {}).get(FENCE_HEADER)
+        if request is None or fence is None:
+            return tracer(uuid, args, kwargs, request)
+        key = task_key(request)
+        if not claim(scheduler, key, fence):
+            logger.warning("Task %s[%s] is a stale copy: dropped", task.name, uuid)
+            return _ignored("a stale copy of the message")
+        outcome = tracer(uuid, args, kwargs, request)
+        if _is_requeued(outcome):
+            _insist(scheduler, lambda: scheduler.put_back(key, fence))
+        else:
+            _insist(scheduler, lambda: scheduler.finish(key, fence))
+        return outcome
+
+    return trace_task
+
+
+def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
+    """Whether this execution may run; False also if no server answered for as long as a release may stay unclaimed."""
+    claimant = uuid4().hex
+    return bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
+
+
+def _insist(scheduler: Scheduler, ask: Callable[[], bool]) -> bool | None:
+    """Ask until the server answers. Giving up is safe: the lease lapses and the task comes back."""
+    give_up_at = time.monotonic() + scheduler.claim_within_s
+    while True:
+        try:
+            return ask()
+        except UNAVAILABLE as error:
+            if time.monotonic() >= give_up_at:
+                logger.error("No answer from Redis for %.0f s: %s", scheduler.claim_within_s, error)
+                return None
+            time.sleep(_RETRY_EVERY_S)
+
+
+def _is_requeued(outcome: Any) -> bool:
+    info = outcome[1]
+    return info is not None and info.state == states.REJECTED and bool(getattr(info.retval, "requeue", False))
+
+
+def _ignored(reason: str) -> Any:
+    try:
+        raise Ignore(reason)
+    except Ignore as error:
+        return trace_ok_t(ExceptionInfo(internal=True), TraceInfo(states.IGNORED, error), 0.0, None)

@@ -1,0 +1,14 @@
+"""The commands: `turgor …`, and the same group as `celery -A proj turgor …`."""
+
+from .cancel import cancel
+from .demo import demo
+from .dispatch import dispatch
+from .explain import explain
+from .group import main, turgor
+from .limits import limits
+from .status import status
+
+for command in (cancel, demo, dispatch, explain, limits, status):
+    turgor.add_command(command)
+
+__all__ = ["main", "turgor"]

@@ -1,0 +1,74 @@
+"""Builds the message that kombu's Redis transport would put on its list, with two holes in it.
+
+The fence is in the headers and the delivery tag in the properties. Both must be new at every release,
+so the scheduler stores the text with a NUL byte in either place (JSON has none) and fills them in.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from kombu.utils.json import dumps
+
+from ..limits.keys import Keys
+from ..limits.lua import Client
+from ..scheduler.scheduler import TOKEN_BYTES
+
+FENCE_HEADER = "turgor_fence"
+_MARK = f"turgor-hole-{secrets.token_hex(8)}"
+_FENCE_HOLE = f'"{_MARK}"'.encode()
+_TAG_HOLE = f"{_MARK}-tag".encode()
+
+
+def template(
+    body: str | bytes,
+    *,
+    content_type: str,
+    content_encoding: str,
+    headers: dict[str, Any],
+    properties: dict[str, Any],
+    queue: str,
+) -> bytes:
+    """The envelope for `queue`, as `kombu.transport.virtual.Channel` makes it, holes included."""
+    raw = body.encode() if isinstance(body, str) else body
+    text: bytes = dumps(
+        {
+            "body": base64.b64encode(raw).decode(),
+            "content-encoding": content_encoding,
+            "content-type": content_type,
+            "headers": {**headers, FENCE_HEADER: _MARK},
+            "properties": {
+                **properties,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "body_encoding": "base64",
+                "delivery_tag": f"{_MARK}-tag",
+            },
+        }
+    ).encode()
+    return text.replace(_FENCE_HOLE, b"\0", 1).replace(_TAG_HOLE, b"\0", 1)
+
+
+def fill(stored: bytes, fence: str, tag: str) -> bytes:
+    """What a release makes of a template. The scripts do the same."""
+    return stored.replace(b"\0", fence.encode(), 1).replace(b"\0", tag.encode(), 1)
+
+
+def stored_messages(client: Client, keys: Keys, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The messages that the scheduler holds for a task: one for each attempt, the first one first."""
+    names = [task_id]
+    if not client.hexists(keys("message"), task_id):
+        pattern = "".join(f"[{char}]" if char in "*?[" else char for char in task_id)
+        names = [name.decode() for name, _ in client.hscan_iter(keys("message"), f"{pattern}~*", count=1000)]
+    for name in names:
+        if stored := cast("bytes | None", client.hget(keys("message"), name)):
+            yield name, json.loads(fill(stored[TOKEN_BYTES:], "0", ""))
+
+
+def task_key(request: Mapping[str, Any]) -> str:
+    """How the scheduler knows one attempt of a task: by its id, and by the number of the retry or replacement."""
+    retries, nesting = request.get("retries") or 0, request.get("replaced_task_nesting") or 0
+    return f"{request['id']}~{retries}.{nesting}" if retries or nesting else request["id"]

@@ -1,0 +1,56 @@
+"""Errors of the Celery side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..limits.errors import TurgorError
+
+
+class UnroutableTask(TurgorError, ValueError):
+    """A limited task must go to exactly one queue. Give it a direct exchange, or take its limits away."""
+
+    def __init__(self, exchange: str, routing_key: str, queues: Sequence[str]) -> None:
+        found = ", ".join(queues) or "a fanout exchange's"
+        super().__init__(
+            f"exchange {exchange!r} with routing key {routing_key!r} leads to {found} queues, and a limited task "
+            "is released to exactly one: use a queue of its own"
+        )
+
+
+class UnsupportedBroker(TurgorError, ValueError):
+    """Turgor releases tasks inside Redis, so the broker must be Redis or Valkey. Change `broker_url`."""
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(
+            f"broker {scheme}://: Turgor works with a Redis or Valkey broker (redis://, rediss://, redis+socket://). Change broker_url."
+        )
+
+
+class AlreadyInstalled(TurgorError):
+    """An app has one Turgor. Call `Turgor(app)` once, where the app is made."""
+
+    def __init__(self, installed: str) -> None:
+        super().__init__(f"the app has {installed} already: call Turgor(app) once, where the app is made")
+
+
+class UnsupportedProtocol(TurgorError):
+    """Limits travel in the headers, which Celery's message protocol 1 does not have. Set `task_protocol = 2`, the default."""
+
+    def __init__(self) -> None:
+        super().__init__("the app's task_protocol is 1: set it to 2, the default, because limits travel in a message's headers")
+
+
+class WaitTimeout(TurgorError):
+    """A task waited longer than its `max_wait` allows, so it never ran and spent nothing.
+
+    Raise `max_wait`, give the task a higher priority, or raise the limit that held it.
+    """
+
+    def __init__(self, task: str, max_wait_s: float | None = None, held_by: str = "") -> None:
+        self.task, self.max_wait_s, self.held_by = task, max_wait_s, held_by
+        super().__init__(task, max_wait_s, held_by)
+
+    def __str__(self) -> str:
+        held = f", held by {self.held_by}" if self.held_by else ""
+        return f"{self.task} waited for more than {self.max_wait_s} s{held}"

@@ -1,0 +1,228 @@
+"""The gate: every publish of a task comes through here, and limited work goes to the scheduler."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from celery.app.amqp import AMQP
+from celery.utils.time import maybe_make_aware
+from kombu import Exchange, Producer
+from kombu.exceptions import OperationalError
+from kombu.utils.functional import retry_over_time
+from kombu.utils.objects import cached_property
+
+from ..limits.server import UNREACHABLE, without_password
+from ..scheduler.lane import Priority
+from ..scheduler.scheduler import SECOND_US, WaitingTask
+from .caller import OPTIONS, Call, take_call
+from .envelope import FENCE_HEADER, task_key, template
+from .errors import UnroutableTask, UnsupportedProtocol
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from .turgor import Turgor
+
+_OWN_TASKS = "celery."
+
+
+class GateAMQP(AMQP):
+    """`app.amqp` of an app with Turgor."""
+
+    @cached_property
+    def send_task_message(self) -> Callable[..., Any]:
+        send = self._create_task_sender()
+        gate = Gate(self.app.turgor)
+
+        def send_task_message(producer: Producer, name: str, message: Any, **options: Any) -> Any:
+            return send(gate.producer(producer, name, message, options), name, message, **options)
+
+        return send_task_message
+
+
+@dataclass(frozen=True)
+class GatedAMQP:
+    """Makes `app.amqp`. Goes with the app into a pool process that is spawned, where the app arrives without its Turgor.
+
+    Parameters
+    ----------
+    base:
+        The AMQP class that the app had.
+    install:
+        Gives an app its Turgor.
+    arguments:
+        With these.
+    """
+
+    base: type[AMQP]
+    install: Callable[..., Turgor]
+    arguments: dict[str, Any]
+
+    def __call__(self, app: Celery) -> AMQP:
+        if getattr(app, "turgor", None) is None:
+            app.amqp_cls = self.base
+            self.install(app, **self.arguments)
+        return type("GateAMQP", (GateAMQP, self.base), {})(app)
+
+
+class Gate:
+    """Decides, for each publish, whether it goes to the broker or to the scheduler."""
+
+    def __init__(self, turgor: Turgor) -> None:
+        self._turgor = turgor
+
+    def producer(self, producer: Producer, name: str, message: Any, options: dict[str, Any]) -> Producer | GateProducer:
+        """The producer that the task is to be published with. Takes Turgor's own options out of `options`.
+
+        Raises
+        ------
+        UnknownService
+            The task names a service that has no limits.
+        UnsupportedProtocol
+            The app speaks Celery's old message protocol.
+        ValueError
+            An option has a value that it cannot have.
+        """
+        headers = message.headers
+        if not headers:
+            raise UnsupportedProtocol
+        _insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
+        call = self._with_mapping(name, take_call(self._turgor.app, name, headers, options))
+        if custom := options.get("headers"):
+            # A retry brings the headers of the message before it; what this publish says is in `call`.
+            ours = OPTIONS if headers.get("retries") else call.headers
+            options["headers"] = {key: value for key, value in custom.items() if key != FENCE_HEADER and key not in ours}
+        limited = self._is_limited(name, call)
+        due_us = _due_us(headers.get("eta"), self._turgor.app.timezone)
+        if limited and call.priority is None:
+            call = replace(call, priority=Priority.NORMAL)
+        headers.update(call.headers)
+        if not limited and due_us is None:
+            return producer
+        if limited:
+            options["priority"] = call.priority
+        headers["eta"] = None
+        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us)
+
+    def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
+        """The policy that Celery will publish with; None if it is not to try again."""
+        conf, retry = self._turgor.app.conf, options.get("retry")
+        if not (conf.task_publish_retry if retry is None else retry):
+            return None
+        return {**conf.task_publish_retry_policy, **(options.get("retry_policy") or {})}
+
+    def _with_mapping(self, name: str, call: Call) -> Call:
+        """Complete the call from the `[tasks]` table, and make sure that its service is known."""
+        config = self._turgor.view.config()
+        if not call.service:
+            service, endpoint = config.scopes_of(name)
+            call = replace(call, service=service, endpoint=endpoint)
+        if call.service and config.services:
+            config.check_service(call.service, call.endpoint, task=name)
+        return call
+
+    def _is_limited(self, name: str, call: Call) -> bool:
+        if name.startswith(_OWN_TASKS) and not call.service:
+            return False
+        return self._turgor.view.is_limited(call.scopes)
+
+
+class GateProducer:
+    """Stands in for kombu's producer for one task: its message goes to the scheduler, anything else to the broker."""
+
+    def __init__(self, producer: Producer, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None) -> None:
+        self._producer, self._turgor, self._call = producer, turgor, call
+        self._limited, self._due_us = limited, due_us
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def publish(
+        self,
+        body: Any,
+        *,
+        exchange: Exchange | str = "",
+        routing_key: str = "",
+        serializer: str | None = None,
+        compression: str | None = None,
+        headers: dict[str, Any],
+        delivery_mode: Any = None,
+        declare: list[Any] | None = None,
+        retry: bool = False,
+        retry_policy: dict[str, Any] | None = None,
+        expiration: float | None = None,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        **properties: Any,
+    ) -> None:
+        """`kombu.Producer.publish`, up to the point where the message would go to the broker."""
+        self.publish = self._producer.publish  # the events that follow are not the task
+        raw, content_type, content_encoding = self._producer._prepare(body, serializer, None, None, compression, headers)
+        exchange_name, properties["delivery_mode"] = self._producer._delivery_details(exchange, delivery_mode)
+        properties["priority"] = properties.get("priority") or 0
+        if expiration is not None:
+            properties["expiration"] = str(int(expiration * 1000))
+        queue = self._queue(exchange_name, routing_key, declare or [])
+        waiting = WaitingTask(
+            task=task_key(headers),
+            token=os.urandom(8),
+            lane=self._call.lane(self._turgor.broker_key(queue), limited=self._limited),
+            template=template(
+                raw,
+                content_type=content_type,
+                content_encoding=content_encoding,
+                headers=headers,
+                properties=properties,
+                queue=queue,
+            ),
+            weight=self._call.weight,
+            tokens=self._call.tokens,
+            due_us=self._due_us,
+            max_wait_s=self._call.max_wait,
+        )
+        self._submit(waiting, retry_policy or {} if retry else None)
+
+    def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:
+        def submit() -> None:
+            self._turgor.view.ensure_published()
+            self._turgor.scheduler.submit(waiting)
+
+        _insist(submit, waiting.task, self._turgor, retry_policy)
+
+    def _queue(self, exchange: str, routing_key: str, declare: list[Any]) -> str:
+        """The one queue that the broker would route the message to."""
+        if not exchange:
+            return routing_key
+        for entity in declare:
+            self._producer.maybe_declare(entity)
+        channel = self._producer.channel
+        queues = [] if channel.typeof(exchange).type == "fanout" else sorted(channel._lookup(exchange, routing_key))
+        if len(queues) != 1:
+            raise UnroutableTask(exchange, routing_key, queues)
+        return queues[0]
+
+
+_RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")
+
+
+def _insist(ask: Callable[[], Any], task: str, turgor: Turgor, retry_policy: dict[str, Any] | None) -> None:
+    """Ask the server as the publish policy says, and fail as Celery does when it cannot publish."""
+    try:
+        if retry_policy is None:
+            ask()
+        else:
+            policy = {key: retry_policy[key] for key in _RETRY_OPTIONS if key in retry_policy}
+            retry_over_time(ask, UNREACHABLE, **policy)
+    except UNREACHABLE as error:
+        raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {error}") from error
+
+
+def _due_us(eta: str | None, timezone: Any) -> int | None:
+    if not eta:
+        return None
+    moment = maybe_make_aware(datetime.fromisoformat(eta), timezone)
+    return round(moment.timestamp() * SECOND_US)

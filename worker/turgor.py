@@ -1,0 +1,214 @@
+"""`Turgor(app)`: the one line that an application adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from os import PathLike
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from celery import current_app
+from celery.signals import worker_process_init
+from kombu import Connection
+from kombu.utils.imports import symbol_by_name
+
+from ..limits.config import LimitsConfig
+from ..limits.hierarchical import HierarchicalLimiter
+from ..limits.keys import Keys
+from ..limits.lua import Client
+from ..limits.registry import LimitsRegistry
+from ..limits.server import check_server, connect
+from ..limits.usage import LimitUsage
+from ..limits.view import LimitsView
+from ..scheduler.dispatcher import Dispatcher
+from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.lane import Lane
+from ..scheduler.scheduler import Cancelled, Scheduler
+from .caller import Call
+from .claims import guard_tasks
+from .envelope import stored_messages
+from .errors import AlreadyInstalled, UnsupportedBroker
+from .expiry import fail_expired
+from .gate import GatedAMQP
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from .request import End
+
+_SCHEMES = {"redis": "redis", "rediss": "rediss", "redis+socket": "unix", "valkey": "redis", "valkeys": "rediss"}
+
+
+class Turgor:
+    """Backpressure for a Celery app.
+
+    Every task that the app publishes comes through Turgor's gate from now on. A task that a limit
+    concerns waits in Redis until all its limits allow it; any other goes straight to the broker.
+
+    Parameters
+    ----------
+    app:
+        The Celery app. Its broker must be Redis or Valkey.
+    limits:
+        A path to a TOML file, a dict, or a `LimitsConfig`. Nothing: what Redis holds.
+    realm:
+        The name of this set of limits and of the work under it, where several share a server.
+    dispatcher:
+        Whether each worker runs a dispatcher (like `celery worker -B`). If not, run
+        `celery -A proj turgor dispatch`.
+    claim_within_s, lease_s:
+        Seconds until an unclaimed release is looked for, and until a silent worker's task goes back.
+
+    Raises
+    ------
+    ConfigError
+        The limits are not valid. Says where, and what to do.
+    AlreadyInstalled
+        The app has its Turgor.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        limits: str | PathLike[str] | Mapping[str, Any] | LimitsConfig | None = None,
+        *,
+        realm: str = "default",
+        dispatcher: bool = True,
+        claim_within_s: float = 30.0,
+        lease_s: float = 30.0,
+    ) -> None:
+        self.app = app
+        self.keys = Keys(realm)
+        self.limits = None if limits is None else LimitsConfig.load(limits)
+        self.runs_dispatcher = dispatcher
+        self._claim_within_s, self._lease_s = claim_within_s, lease_s
+        self.ended: SimpleQueue[End | None] = SimpleQueue()
+        if getattr(app, "turgor", None) is not None:
+            raise AlreadyInstalled(repr(app.turgor))
+        self._install()
+
+    def __repr__(self) -> str:
+        return f"<Turgor {self.keys.realm} of {self.app.main or 'app'}>"
+
+    def _install(self) -> None:
+        from .bootsteps import STEPS
+
+        base = symbol_by_name(self.app.amqp_cls)
+        arguments = {
+            "limits": self.limits, "realm": self.keys.realm, "dispatcher": self.runs_dispatcher,
+            "claim_within_s": self._claim_within_s, "lease_s": self._lease_s,
+        }  # fmt: skip
+        self.app.amqp_cls = GatedAMQP(base, type(self), arguments)
+        self.app.turgor = self
+        before = vars(self.app).pop("amqp", None)
+        if before is not None and "queues" in vars(before):
+            vars(self.app.amqp)["queues"] = before.queues
+        for blueprint, steps in STEPS.items():
+            self.app.steps[blueprint].update(steps)
+
+    @cached_property
+    def _broker(self) -> Connection:
+        return self.app.connection_for_write()
+
+    @cached_property
+    def url(self) -> str:
+        """Where the realm lives: the broker's server and database.
+
+        Raises
+        ------
+        UnsupportedBroker
+            The broker is neither Redis nor Valkey.
+        """
+        scheme, _, rest = self._broker.as_uri(include_password=True).partition("://")
+        if scheme not in _SCHEMES:
+            raise UnsupportedBroker(scheme)
+        if scheme == "redis+socket":
+            path, _, query = rest.partition("?")
+            database = query.rpartition("virtual_host=")[2]
+            return f"unix://{path}?db={database or 0}"
+        target = "rediss" if self._broker.ssl else _SCHEMES[scheme]
+        return f"{target}://{rest}"
+
+    @cached_property
+    def client(self) -> Client:
+        encryption = self._broker.ssl
+        return connect(self.url, **(encryption if isinstance(encryption, dict) else {}))
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        return Scheduler(self.client, self.keys, claim_within_s=self._claim_within_s, lease_s=self._lease_s)
+
+    @cached_property
+    def view(self) -> LimitsView:
+        return LimitsView(LimitsRegistry(self.client, self.keys), self.limits)
+
+    def dispatcher(self) -> Dispatcher:
+        """A dispatcher of this realm. Any number may run, anywhere."""
+        return Dispatcher(self.scheduler, lambda expired: fail_expired(self.app, expired))
+
+    def cancel(self, task_id: str) -> Cancelled:
+        """Take a task out that waits or is delayed. Nothing was charged for it.
+
+        A task that is released already is not stopped: use `app.control.revoke`.
+        """
+        for key, call, lane in self._stored(task_id):
+            cancelled = self.scheduler.cancel(key, lane, weight=call.weight, tokens=call.tokens)
+            if cancelled is not Cancelled.UNKNOWN:
+                return cancelled
+        return Cancelled.UNKNOWN
+
+    def explain(self, task_id: str) -> Explanation:
+        """Where a task is and what holds it; UNKNOWN if it is unlimited, has ended or was never seen."""
+        for key, call, lane in self._stored(task_id):
+            found = self.scheduler.explain(key, lane, weight=call.weight, tokens=call.tokens)
+            if found.state is not TaskState.UNKNOWN:
+                return replace(found, task=task_id)
+        return Explanation(task_id, TaskState.UNKNOWN)
+
+    def usage(self, scope: str) -> tuple[LimitUsage, ...]:
+        """How full each limit of a scope is, such as `global`, `service:llm_api` or `loop:planner-7`.
+
+        Raises
+        ------
+        UnknownService, InvalidScope
+            There is no such service, or no such kind of scope.
+        """
+        return self.limiter.usage(scope)
+
+    @cached_property
+    def limiter(self) -> HierarchicalLimiter:
+        """A limiter on the same budgets, for calls that are no tasks."""
+        return HierarchicalLimiter(self.client, self.limits, realm=self.keys.realm)
+
+    def _stored(self, task_id: str) -> Iterator[tuple[str, Call, Lane]]:
+        """Every attempt of the task that is here, with the lanes that it may be in."""
+        for key, message in stored_messages(self.client, self.keys, task_id):
+            queue = self.broker_key(message["properties"]["delivery_info"]["routing_key"])
+            call = Call.from_headers(message["headers"])
+            yield key, call, call.lane(queue, limited=True)
+            yield key, call, call.lane(queue, limited=False)
+
+    def broker_key(self, queue: str) -> str:
+        """The key of the list that kombu reads for `queue`."""
+        return self.app.conf.broker_transport_options.get("global_keyprefix", "") + queue
+
+    def start(self) -> None:
+        """Check the server and publish the limits. Workers and dispatchers do this first.
+
+        Raises
+        ------
+        ServerUnreachable, UnsupportedServer, UnsupportedBroker
+            With the URL, and what to do.
+        """
+        check_server(self.client, self.url)
+        self.view.refresh()
+
+
+@worker_process_init.connect
+def _guard_process(**_: Any) -> None:
+    """Guard the tasks of a pool process. One that was spawned has a copy of the app, which gets its Turgor with its `amqp`."""
+    app = current_app._get_current_object()
+    if app.amqp and getattr(app, "turgor", None) is not None:
+        guard_tasks(app)
