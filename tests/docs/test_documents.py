@@ -1,0 +1,52 @@
+"""The code in the documents runs: Python against a real server, TOML through the validation."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from support import REPOSITORY
+from turgor.limits import LimitsConfig
+
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return [code for found, code in BLOCK.findall(document.read_text()) if found == language]
+
+
+def documents_with(language: str) -> list[Any]:
+    return [pytest.param(each, id=each.name) for each in DOCUMENTS if blocks(each, language)]
+
+
+@pytest.mark.parametrize("document", documents_with("python"))
+def test_the_python_of_a_document_runs_from_top_to_bottom(
+    document: Path, server_url: str, redis_client: Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    namespace: dict[str, Any] = {"__name__": "proj"}
+
+    for code in blocks(document, "python"):
+        exec(code.replace("redis://localhost:6379/0", server_url), namespace)
+
+    if document.name == "README.md":
+        turgor = namespace["turgor"]
+        assert redis_client.hlen(turgor.keys("message")) == 2, "both calls of the example have gone through the gate"
+
+
+@pytest.mark.parametrize("document", documents_with("toml"))
+def test_the_limits_in_a_document_are_valid(document: Path) -> None:
+    for code in blocks(document, "toml"):
+        assert LimitsConfig.load(tomllib.loads(code)).definitions()
+
+
+@pytest.mark.parametrize("document", [pytest.param(each, id=each.name) for each in DOCUMENTS])
+def test_the_files_that_a_document_points_at_exist(document: Path) -> None:
+    for target in LINK.findall(document.read_text()):
+        assert (document.parent / target).exists(), target
