@@ -41,11 +41,14 @@ class Demo:
         wait_until(is_printed, description=f"the demo prints {pattern!r}", timeout=START_S)
 
     def descendants(self) -> dict[int, str]:
-        """Process ids and commands of everything that it has started, and of what those have."""
+        """Process ids and commands of everything that it has started, and of what those have.
+
+        `ps` cuts its lines at COLUMNS, where that is set, unless it is told `-ww`: a long path would hide the command.
+        """
         parents: dict[int, int] = {}
         commands: dict[int, str] = {}
         for line in subprocess.run(
-            ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+            ["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
         ).stdout.splitlines():
             pid, parent, command = line.split(maxsplit=2)
             parents[int(pid)], commands[int(pid)] = int(parent), command
@@ -91,7 +94,7 @@ def start(tmp_path: Path) -> Iterator[StartDemo]:
 
 
 def is_running(pid: int, command: str) -> bool:
-    shown = subprocess.run(["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    shown = subprocess.run(["ps", "-wwo", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return command in shown and not shown.startswith("Z")
 
 
