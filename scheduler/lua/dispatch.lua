@@ -62,10 +62,7 @@ for _, name in ipairs(due('wakes')) do
 end
 
 advance(math.max(1, left), claim_within)
-ledger.save()
-release.save()
-ready.save()
-gate.save()
+save_state()
 
 local next_at = math.min(first_of('leases'), first_of('delayed'), first_of('deadlines'), first_of('wakes'))
 if ready.left then

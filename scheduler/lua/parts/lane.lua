@@ -9,13 +9,17 @@
 -- that no limit concerns. Its list holds `weight, tokens, task` for each waiting task. A lane
 -- without tasks does not exist; one with tasks stands among the ready or is parked at one gate.
 local SEPARATOR = '\31'
-local LANE = '^' .. string.rep('([^\31]*)\31', 5) .. '(.*)$'
+local GROUP = '^(' .. string.rep('[^\31]*\31', 5) .. ')(.*)$'
+local FIELDS_OF_GROUP = '^' .. string.rep('([^\31]*)\31', 5) .. '$'
 local ELEMENT = '^(%d+)\31(%d+)\31(.*)$'
 local UNLIMITED = '*'
-local lane = {all = {}}
+-- The list is read in pieces from its head. What is taken is dropped when the call ends, or before
+-- anything else is done to the list.
+local PIECES_OF_LANE = {2, 16, 64}
+local lane = {all = {}, groups = {}, taken = {}}
 
--- The scopes of a lane that have limits, the broker queue's included.
-local function scopes_of(queue, service, endpoint, loop_type, loop)
+-- The scopes that have limits, all but the loop's and the broker queue's.
+local function scopes_of(service, endpoint, loop_type)
   local scopes = {}
   local function add(scope)
     if #scope.limits > 0 then
@@ -33,27 +37,58 @@ local function scopes_of(queue, service, endpoint, loop_type, loop)
     if loop_type ~= '' then
       add(definitions.of('loop_type:' .. loop_type, 'loop_type:*'))
     end
-    if loop ~= '' then
-      add(definitions.of('loop:' .. loop, 'loop:*'))
+  end
+  return scopes
+end
+
+-- What lanes have in common that differ in their loop only.
+local function group_of(prefix)
+  local group = lane.groups[prefix]
+  if not group then
+    local priority, queue, service, endpoint, loop_type = string.match(prefix, FIELDS_OF_GROUP)
+    group = {priority = tonumber(priority), queue = queue, is_limited = service ~= UNLIMITED}
+    group.wider, group.room = scopes_of(service, endpoint, loop_type), depth.of(queue)
+    lane.groups[prefix] = group
+  end
+  return group
+end
+
+-- A lane's scopes and gates, the broker queue's included.
+local function own_of(group, loop)
+  local scope = loop ~= '' and group.is_limited and definitions.of('loop:' .. loop, 'loop:*')
+  local is_limited = scope and #scope.limits > 0
+  if group.own and not is_limited then
+    return group.own
+  end
+  local own = {scopes = {}, gates = {}}
+  local function add(each)
+    own.scopes[#own.scopes + 1] = each
+    for _, at in ipairs(gate.of(each)) do
+      own.gates[#own.gates + 1] = at
     end
   end
-  add(depth.of(queue))
-  return scopes
+  for _, each in ipairs(group.wider) do
+    add(each)
+  end
+  if is_limited then
+    add(scope)
+  else
+    group.own = own
+  end
+  add(group.room)
+  return own
 end
 
 function lane.at(name)
   local self = lane.all[name]
   if not self then
-    local priority, queue, service, endpoint, loop_type, loop = string.match(name, LANE)
+    local prefix, loop = string.match(name, GROUP)
+    local group = group_of(prefix)
+    local own = own_of(group, loop)
     self = {
-      name = name, key = key('lane:' .. name), priority = tonumber(priority), queue = queue,
-      scopes = scopes_of(queue, service, endpoint, loop_type, loop), gates = {},
+      name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue,
+      scopes = own.scopes, gates = own.gates, elements = {}, at = 1, pieces = 0,
     }
-    for _, scope in ipairs(self.scopes) do
-      for _, each in ipairs(gate.of(scope)) do
-        self.gates[#self.gates + 1] = each
-      end
-    end
     lane.all[name] = self
   end
   return self
@@ -65,13 +100,50 @@ function lane.cost(element)
   return {requests = tonumber(weight), tokens = tonumber(tokens), task = task}
 end
 
--- The task at the lane's head, or false. Read once for each head.
+-- Drops what was taken from the list.
+local function drop(self)
+  if self.at > 1 then
+    redis.call('LPOP', self.key, self.at - 1)
+    self.at, self.elements, self.is_whole = 1, {}, false
+  end
+end
+
+local function read_elements(self)
+  drop(self)
+  self.pieces = math.min(self.pieces + 1, #PIECES_OF_LANE)
+  local most = PIECES_OF_LANE[self.pieces]
+  self.elements = redis.call('LRANGE', self.key, 0, most - 1)
+  self.is_whole = #self.elements < most
+end
+
+-- The task at the lane's head, or false.
 function lane.head(self)
   if self.first == nil then
-    local element = redis.call('LINDEX', self.key, 0)
-    self.first = element and lane.cost(element)
+    if not self.elements[self.at] and not self.is_whole then
+      read_elements(self)
+    end
+    local element = self.elements[self.at]
+    self.first = element and lane.cost(element) or false
   end
   return self.first
+end
+
+-- Before something else is done to the list.
+local function forget_list(self)
+  drop(self)
+  self.elements, self.is_whole, self.first = {}, false, nil
+end
+
+function lane.pop(self)
+  self.at = self.at + 1
+  self.first = nil
+  lane.taken[self.name] = self
+end
+
+function lane.save()
+  for _, self in pairs(lane.taken) do
+    drop(self)
+  end
 end
 
 function lane.element(weight, tokens, task)
@@ -112,8 +184,9 @@ function lane.place(self, origin)
     ready.enter(self.name, self.priority, 0)
     return true
   end
-  for _, each in ipairs(self.gates) do
-    local passed = origin and (each == origin or gate.covers(origin, each))
+  for i = 1, #self.gates do
+    local each = self.gates[i]
+    local passed = each.is_empty or origin and (each == origin or gate.covers(origin, each))
     if not passed and head[each.unit] > 0 and fair_queue.outranks(each, self.priority) then
       if origin then
         park_behind(self, head, each, origin)
@@ -129,23 +202,18 @@ end
 
 -- Adds a task at the end, or back at the head. A lane that did not exist before finds its place.
 function lane.append(self, element)
+  forget_list(self)
   if redis.call('RPUSH', self.key, element) == 1 then
-    self.first = nil
     lane.place(self)
     return true
   end
 end
 
 function lane.put_back(self, element)
-  self.first = nil
+  forget_list(self)
   if redis.call('LPUSH', self.key, element) == 1 then
     lane.place(self)
   end
-end
-
-function lane.pop(self)
-  redis.call('LPOP', self.key)
-  self.first = nil
 end
 
 -- The gate where the lane is parked, or nil. One whose limits were taken away since the lane parked
@@ -169,10 +237,10 @@ end
 -- Takes one task out. A lane that is empty now leaves its place; one with another head may go at
 -- another time.
 function lane.remove(self, element)
+  forget_list(self)
   if redis.call('LREM', self.key, 1, element) == 0 then
     return false
   end
-  self.first = nil
   local at = gate_that_holds(self)
   if not lane.head(self) then
     patience.restore(self.name)
@@ -188,10 +256,10 @@ function lane.remove(self, element)
   return true
 end
 
--- Tries the gate again: its best lane goes on if the gate's own limits would admit its head. A
--- gate whose limits were taken away lets everybody go, one by one. True if another try may let
--- another lane go.
-function lane.touch(self)
+-- Tries the gate again: its best lane goes on if the gate's own limits would admit its head, or stays
+-- as due if this is but to be known. A gate whose limits were taken away lets everybody go, one by
+-- one. True if another try may let another lane go.
+function lane.touch(self, stays)
   local name = fair_queue.peek(self)
   while name do
     local best = lane.at(name)
@@ -199,12 +267,12 @@ function lane.touch(self)
     if head then
       local allow_at = ledger.last_to_allow(self.scopes, head)
       gate.wake_at(self, allow_at)
-      if allow_at <= now then
-        fair_queue.take(self, best.priority)
-        local is_ready = lane.place(best, self)
-        return #self.scopes == 0 or not is_ready and gate.is_due(self)
+      if allow_at > now or stays then
+        return false
       end
-      return false
+      fair_queue.take(self, best.priority)
+      local is_ready = lane.place(best, self)
+      return #self.scopes == 0 or not is_ready and gate.is_due(self)
     end
     fair_queue.leave(self, name)
     name = fair_queue.peek(self)
@@ -214,10 +282,12 @@ function lane.touch(self)
 end
 
 -- Tries every gate of the lane where somebody waits.
-function lane.touch_gates(self)
-  for _, each in ipairs(self.gates) do
-    if fair_queue.peek(each) then
-      lane.touch(each)
+function lane.touch_gates(self, stay)
+  local gates = self.gates
+  for i = 1, #gates do
+    local each = gates[i]
+    if not each.is_empty and fair_queue.peek(each) then
+      lane.touch(each, stay)
     end
   end
 end

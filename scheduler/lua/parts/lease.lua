@@ -15,10 +15,13 @@ function lease.slot_until(deadline)
   return deadline + SLOT_OUTLASTS
 end
 
-function lease.save(self)
-  local record = self.fence .. '\30' .. self.claimant .. '\30' .. self.requests .. '\30' .. self.tokens
+function lease.record(self)
+  return self.fence .. '\30' .. self.claimant .. '\30' .. self.requests .. '\30' .. self.tokens
     .. '\30' .. self.lane .. '\30' .. whole(self.released_at) .. self.charged
-  redis.call('HSET', LEASE, self.task, record)
+end
+
+function lease.save(self)
+  redis.call('HSET', LEASE, self.task, lease.record(self))
   redis.call('ZADD', LEASES, whole(self.deadline), self.task)
 end
 
@@ -34,16 +37,26 @@ function lease.of(task)
   }
 end
 
--- What a release writes down of the limits that it charges.
+local function codes_of(scope, cost)
+  local codes = {}
+  for _, limit in ipairs(scope.limits) do
+    if cost[limit.rule.unit] > 0 then
+      codes[#codes + 1] = '\30' .. ledger.encode(limit)
+    end
+  end
+  return table.concat(codes)
+end
+
+-- What a release writes down of the limits that it charges: of a scope, the same for all that cost
+-- something in the same units.
 function lease.charged(scopes, cost)
+  local units = (cost.requests > 0 and 1 or 0) + (cost.tokens > 0 and 2 or 0)
   local codes = {}
   for i = 1, #scopes do
-    local limits = scopes[i].limits
-    for j = 1, #limits do
-      if cost[limits[j].rule.unit] > 0 then
-        codes[#codes + 1] = '\30' .. ledger.encode(limits[j])
-      end
-    end
+    local scope = scopes[i]
+    local known = scope.codes or {}
+    known[units] = known[units] or codes_of(scope, cost)
+    scope.codes, codes[i] = known, known[units]
   end
   return table.concat(codes)
 end

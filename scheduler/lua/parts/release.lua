@@ -9,7 +9,9 @@
 -- tag. Both are new at every release. JSON cannot hold a NUL byte, so nothing else looks like one.
 local TOKEN_BYTES = 8
 local MESSAGE = key('message')
-local release = {made = {}, count = 0}
+-- Releases are made one by one and written together: so many at a time.
+local BATCH = 50
+local release = {made = {}, count = 0, tasks = {}, fences = {}, queues = {}, records = {}, deadlines = {}}
 
 local function next_fence()
   if not release.fence then
@@ -27,21 +29,46 @@ function release.envelope(message, fence)
     .. string.sub(message, tag_at + 1)
 end
 
+local function write_messages()
+  local messages, sent = redis.call('HMGET', MESSAGE, unpack(release.tasks)), {}
+  for i, queue in ipairs(release.queues) do
+    local envelopes = sent[queue] or {}
+    envelopes[#envelopes + 1] = release.envelope(messages[i], release.fences[i])
+    sent[queue] = envelopes
+  end
+  for queue, envelopes in pairs(sent) do
+    redis.call('LPUSH', queue, unpack(envelopes))
+  end
+end
+
+local function write_all()
+  write_messages()
+  redis.call('HSET', LEASE, unpack(release.records))
+  redis.call('ZADD', LEASES, unpack(release.deadlines))
+  release.tasks, release.fences, release.queues, release.records, release.deadlines = {}, {}, {}, {}, {}
+end
+
 function release.make(self, head, claim_within)
   lane.pop(self)
-  local fence = next_fence()
-  local deadline = now + claim_within
+  local fence, deadline, at = next_fence(), now + claim_within, #release.tasks + 1
   ledger.apply('hold', self.scopes, head, head.task, lease.slot_until(deadline))
-  lease.save({
-    task = head.task, fence = fence, claimant = '', lane = self.name, deadline = deadline, released_at = now,
-    requests = head.requests, tokens = head.tokens, charged = lease.charged(self.scopes, head),
+  release.tasks[at], release.fences[at], release.queues[at] = head.task, fence, self.queue
+  release.records[2 * at - 1], release.records[2 * at] = head.task, lease.record({
+    fence = fence, claimant = '', lane = self.name, released_at = now, requests = head.requests, tokens = head.tokens,
+    charged = lease.charged(self.scopes, head),
   })
-  redis.call('LPUSH', self.queue, release.envelope(redis.call('HGET', MESSAGE, head.task), fence))
+  release.deadlines[2 * at - 1], release.deadlines[2 * at] = whole(deadline), head.task
   release.made[head.task] = true
   release.count = release.count + 1
+  if at == BATCH then
+    write_all()
+  end
 end
 
 function release.save()
+  if release.tasks[1] then
+    write_all()
+  end
   if release.fence then
     redis.call('SET', key('fence'), whole(release.fence))
   end
