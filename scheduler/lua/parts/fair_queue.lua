@@ -137,9 +137,13 @@ function fair_queue.holds(self, name)
   return redis.call('ZSCORE', self.key, name)
 end
 
+-- Takes out a lane that is here.
 function fair_queue.leave(self, name)
   if not self.names then
     open(self)
+  end
+  if self.has_clocks == nil then
+    self.has_clocks = true
   end
   local names, scores = self.names, self.scores
   for at = self.first, self.last do

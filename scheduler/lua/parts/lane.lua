@@ -1,93 +1,37 @@
--- include: definitions.lua
--- include: depth.lua
+-- include: scopes.lua
 -- include: gate.lua
 -- include: ready.lua
 -- include: patience.lua
 --
--- A lane is the FIFO of waiting tasks that share priority, target queue and scopes. Its name says
--- them all: priority, queue, service, endpoint, loop type, loop. A service of `*` stands for work
--- that no limit concerns. Its list holds `weight, tokens, task` for each waiting task. A lane
+-- A lane is the FIFO of waiting tasks that share priority, target queue and scopes. Its list holds `weight, tokens, task` for each waiting task. A lane
 -- without tasks does not exist; one with tasks stands among the ready or is parked at one gate.
 local SEPARATOR = '\31'
-local GROUP = '^(' .. string.rep('[^\31]*\31', 5) .. ')(.*)$'
-local FIELDS_OF_GROUP = '^' .. string.rep('([^\31]*)\31', 5) .. '$'
 local ELEMENT = '^(%d+)\31(%d+)\31(.*)$'
-local UNLIMITED = '*'
 -- The list is read in pieces from its head. What is taken is dropped when the call ends, or before
 -- anything else is done to the list.
 local PIECES_OF_LANE = {2, 16, 64}
-local lane = {all = {}, groups = {}, taken = {}}
+local NEAR = 500
+local lane = {all = {}, taken = {}, searched = 0}
 
--- The scopes that have limits, all but the loop's and the broker queue's.
-local function scopes_of(service, endpoint, loop_type)
-  local scopes = {}
-  local function add(scope)
-    if #scope.limits > 0 then
-      scopes[#scopes + 1] = scope
+local function gates_of(own)
+  local gates = {}
+  for i = 1, #own do
+    local found = gate.of(own[i])
+    for j = 1, #found do
+      gates[#gates + 1] = found[j]
     end
   end
-  if service ~= UNLIMITED then
-    add(definitions.of('global'))
-    if service ~= '' then
-      add(definitions.of('service:' .. service))
-    end
-    if endpoint ~= '' then
-      add(definitions.of('endpoint:' .. service .. '/' .. endpoint, 'endpoint:' .. service .. '/*'))
-    end
-    if loop_type ~= '' then
-      add(definitions.of('loop_type:' .. loop_type, 'loop_type:*'))
-    end
-  end
-  return scopes
-end
-
--- What lanes have in common that differ in their loop only.
-local function group_of(prefix)
-  local group = lane.groups[prefix]
-  if not group then
-    local priority, queue, service, endpoint, loop_type = string.match(prefix, FIELDS_OF_GROUP)
-    group = {priority = tonumber(priority), queue = queue, is_limited = service ~= UNLIMITED}
-    group.wider, group.room = scopes_of(service, endpoint, loop_type), depth.of(queue)
-    lane.groups[prefix] = group
-  end
-  return group
-end
-
--- A lane's scopes and gates, the broker queue's included.
-local function own_of(group, loop)
-  local scope = loop ~= '' and group.is_limited and definitions.of('loop:' .. loop, 'loop:*')
-  local is_limited = scope and #scope.limits > 0
-  if group.own and not is_limited then
-    return group.own
-  end
-  local own = {scopes = {}, gates = {}}
-  local function add(each)
-    own.scopes[#own.scopes + 1] = each
-    for _, at in ipairs(gate.of(each)) do
-      own.gates[#own.gates + 1] = at
-    end
-  end
-  for _, each in ipairs(group.wider) do
-    add(each)
-  end
-  if is_limited then
-    add(scope)
-  else
-    group.own = own
-  end
-  add(group.room)
-  return own
+  return gates
 end
 
 function lane.at(name)
   local self = lane.all[name]
   if not self then
-    local prefix, loop = string.match(name, GROUP)
-    local group = group_of(prefix)
-    local own = own_of(group, loop)
+    local group, own = scopes.of_lane(name)
+    own.gates = own.gates or gates_of(own)
     self = {
       name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue,
-      scopes = own.scopes, gates = own.gates, elements = {}, at = 1, pieces = 0,
+      scopes = own, gates = own.gates, elements = {}, at = 1, pieces = 0,
     }
     lane.all[name] = self
   end
@@ -234,11 +178,27 @@ local function gate_that_holds(self)
   end
 end
 
+-- Takes one element out of the list: near its ends at once, and else by a search of all of it. What
+-- was searched is counted.
+local function take_out(self, element)
+  local from_head = redis.call('LPOS', self.key, element, 'MAXLEN', NEAR)
+  if from_head then
+    lane.searched = lane.searched + from_head
+    return redis.call('LREM', self.key, 1, element)
+  end
+  lane.searched = lane.searched + 2 * NEAR
+  if redis.call('LPOS', self.key, element, 'RANK', -1, 'MAXLEN', NEAR) then
+    return redis.call('LREM', self.key, -1, element)
+  end
+  lane.searched = lane.searched + redis.call('LLEN', self.key)
+  return redis.call('LREM', self.key, 1, element)
+end
+
 -- Takes one task out. A lane that is empty now leaves its place; one with another head may go at
 -- another time.
 function lane.remove(self, element)
   forget_list(self)
-  if redis.call('LREM', self.key, 1, element) == 0 then
+  if take_out(self, element) == 0 then
     return false
   end
   local at = gate_that_holds(self)

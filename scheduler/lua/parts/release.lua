@@ -1,13 +1,9 @@
 -- include: lane.lua
 -- include: lease.lua
+-- include: envelope.lua
 --
 -- Moves a waiting task to its broker queue and opens its lease, in one step with whatever charged
 -- its limits: a crash anywhere can neither lose the task nor release it twice.
---
--- A stored message is an 8-byte token of the submit that brought it, then the envelope as kombu
--- would have written it, with a NUL byte in two places: where the fence goes, and kombu's delivery
--- tag. Both are new at every release. JSON cannot hold a NUL byte, so nothing else looks like one.
-local TOKEN_BYTES = 8
 local MESSAGE = key('message')
 -- Releases are made one by one and written together: so many at a time.
 local BATCH = 50
@@ -21,19 +17,11 @@ local function next_fence()
   return whole(release.fence)
 end
 
-function release.envelope(message, fence)
-  local fence_at = string.find(message, '\0', TOKEN_BYTES + 1, true)
-  local tag_at = string.find(message, '\0', fence_at + 1, true)
-  return string.sub(message, TOKEN_BYTES + 1, fence_at - 1) .. fence
-    .. string.sub(message, fence_at + 1, tag_at - 1) .. realm .. ':' .. fence
-    .. string.sub(message, tag_at + 1)
-end
-
 local function write_messages()
   local messages, sent = redis.call('HMGET', MESSAGE, unpack(release.tasks)), {}
   for i, queue in ipairs(release.queues) do
     local envelopes = sent[queue] or {}
-    envelopes[#envelopes + 1] = release.envelope(messages[i], release.fences[i])
+    envelopes[#envelopes + 1] = envelope(messages[i], release.fences[i])
     sent[queue] = envelopes
   end
   for queue, envelopes in pairs(sent) do
