@@ -1,6 +1,6 @@
--- include: window.lua
--- include: bucket.lua
--- include: in_flight.lua
+-- include on demand: window.lua
+-- include on demand: bucket.lua
+-- include on demand: in_flight.lua
 --
 -- The limits that one call touches. Each is loaded once, changed in memory and written back by
 -- `ledger.save`, so a call that admits a hundred tasks reads and writes a shared limit once.
@@ -9,12 +9,22 @@
 -- Work that goes to a queue is put on `hold`, and then it `start`s and `finish`es, or never runs:
 -- `unhold`. A kind leaves out the verbs that do not concern it. A scope is {name, limits}, and a
 -- limit is a rule on a scope.
-local kinds = {window = window, bucket = bucket, in_flight = in_flight}
+local kinds = {}
+local loaders = {window = load_window, bucket = load_bucket, in_flight = load_in_flight}
 local CODE = '^' .. string.rep('([^\29]*)\29', 5) .. '(.*)$'
 local ledger = {states = {}, changed = {}}
 
+local function kind_of(name)
+  local kind = kinds[name]
+  if not kind then
+    kind = loaders[name]()
+    kinds[name] = kind
+  end
+  return kind
+end
+
 function ledger.rule(id, kind, capacity, period, refill, unit)
-  return {id = id, name = kind, kind = kinds[kind], capacity = capacity, period = period, refill = refill, unit = unit}
+  return {id = id, name = kind, kind = kind_of(kind), capacity = capacity, period = period, refill = refill, unit = unit}
 end
 
 function ledger.limit(scope, rule)
