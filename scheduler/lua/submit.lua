@@ -35,7 +35,7 @@ if plain and redis.call('EXISTS', key('lane:' .. lane_name)) == 1 then
 end
 
 -- include: scopes.lua
--- include: lease.lua
+-- include: charge.lua
 -- include: envelope.lua
 definitions.use_current()
 local group, own = scopes.of_lane(lane_name)

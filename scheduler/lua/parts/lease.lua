@@ -1,6 +1,3 @@
--- include: ledger.lua
--- include: depth.lua
---
 -- A lease is the record of a released task in flight, from the release on. Its fence is the number
 -- of the attempt; whoever shows another fence is a duplicate or a zombie. It keeps the limits that
 -- the task was charged to, so that just those are settled.
@@ -37,38 +34,6 @@ function lease.of(task)
   }
 end
 
-local function codes_of(scope, cost)
-  local codes = {}
-  for _, limit in ipairs(scope.limits) do
-    if cost[limit.rule.unit] > 0 then
-      codes[#codes + 1] = '\30' .. ledger.encode(limit)
-    end
-  end
-  return table.concat(codes)
-end
-
--- What a release writes down of the limits that it charges: of a scope, the same for all that cost
--- something in the same units.
-function lease.charged(scopes, cost)
-  local units = (cost.requests > 0 and 1 or 0) + (cost.tokens > 0 and 2 or 0)
-  local codes = {}
-  for i = 1, #scopes do
-    local scope = scopes[i]
-    local known = scope.codes or {}
-    known[units] = known[units] or codes_of(scope, cost)
-    scope.codes, codes[i] = known, known[units]
-  end
-  return table.concat(codes)
-end
-
-function lease.apply(self, verb, time)
-  local limits = {}
-  for code in string.gmatch(self.charged, '\30([^\30]*)') do
-    limits[#limits + 1] = ledger.decode(code)
-  end
-  ledger.apply(verb, {{limits = limits}}, self, self.task, time)
-end
-
 function lease.is_claimed(self)
   return self.claimant ~= ''
 end
@@ -77,13 +42,8 @@ function lease.has_slots(self)
   return string.find(self.charged, '\30in_flight\29', 1, true)
 end
 
--- Ends the lease: what the task held is free, and what it was charged and never used is given back.
-function lease.close(self)
-  if not lease.is_claimed(self) then
-    lease.apply(self, 'unhold', self.released_at)
-  elseif lease.has_slots(self) then
-    lease.apply(self, 'finish')
-  end
+-- Takes the record out. Whoever calls this has settled what the task was charged.
+function lease.remove(self)
   redis.call('HDEL', LEASE, self.task)
   redis.call('ZREM', LEASES, self.task)
 end

@@ -1,5 +1,5 @@
 -- include: lane.lua
--- include: lease.lua
+-- include: charge.lua
 -- include: envelope.lua
 --
 -- Moves a waiting task to its broker queue and opens its lease, in one step with whatever charged
