@@ -17,13 +17,12 @@ end
 -- What a release writes down of the limits that it charges: of a scope, the same for all that cost
 -- something in the same units.
 function lease.charged(scopes, cost)
-  local units = (cost.requests > 0 and 1 or 0) + (cost.tokens > 0 and 2 or 0)
+  local units = cost.tokens == 0 and 'codes_of_requests' or cost.requests == 0 and 'codes_of_tokens' or 'codes_of_both'
   local codes = {}
   for i = 1, #scopes do
     local scope = scopes[i]
-    local known = scope.codes or {}
-    known[units] = known[units] or codes_of(scope, cost)
-    scope.codes, codes[i] = known, known[units]
+    scope[units] = scope[units] or codes_of(scope, cost)
+    codes[i] = scope[units]
   end
   return table.concat(codes)
 end

@@ -10,6 +10,7 @@ local WAKES = key('wakes')
 local RECHECK = 1000000
 -- Where no more gates than this have anybody waiting, one look at `wakes` tells which they are.
 local FEW = 16
+local NO_SCOPES = {}
 local gate = {all = {}, woken = {}}
 
 local function nobody_waits(id)
@@ -25,7 +26,7 @@ end
 
 local function new(id, scope, unit)
   local self = fair_queue.new('gate:' .. id)
-  self.id, self.scope, self.unit, self.scopes = id, scope, unit, {}
+  self.id, self.scope, self.unit, self.scopes = id, scope, unit, NO_SCOPES
   self.is_of_queue = string.sub(scope, 1, 6) == 'queue:'
   self.service = string.sub(scope, 1, 9) == 'endpoint:' and 'service:' .. string.match(scope, '^endpoint:([^/]*)')
   if nobody_waits(id) then
@@ -39,21 +40,36 @@ function gate.at(id)
   return gate.all[id] or new(id, string.match(id, '^(.*)|(%a+)$'))
 end
 
--- The gates of a scope, each with the scope's limits that count in its unit.
+-- The gate of a scope for one unit, with those of the scope's limits that count in it.
+local function of_unit(scope, unit, limits)
+  local id = scope.name .. '|' .. unit
+  local self = gate.all[id] or new(id, scope.name, unit)
+  self.scopes = {#limits == #scope.limits and scope or {limits = limits}}
+  for i = 1, #limits do
+    limits[i].gate = self
+  end
+  return self
+end
+
+-- The gates of a scope.
 function gate.of(scope)
   if not scope.gates then
-    scope.gates = {}
-    for _, limit in ipairs(scope.limits) do
+    local limits = scope.limits
+    if #limits == 1 then
+      scope.gates = {of_unit(scope, limits[1].rule.unit, limits)}
+      return scope.gates
+    end
+    local units, limits_in = {}, {}
+    for _, limit in ipairs(limits) do
       local unit = limit.rule.unit
-      local id = scope.name .. '|' .. unit
-      local self = gate.all[id] or new(id, scope.name, unit)
-      if self.home ~= scope then
-        self.home, self.limits = scope, {}
-        self.scopes = {{limits = self.limits}}
-        scope.gates[#scope.gates + 1] = self
+      if not limits_in[unit] then
+        units[#units + 1], limits_in[unit] = unit, {}
       end
-      self.limits[#self.limits + 1] = limit
-      limit.gate = self
+      table.insert(limits_in[unit], limit)
+    end
+    scope.gates = {}
+    for i, unit in ipairs(units) do
+      scope.gates[i] = of_unit(scope, unit, limits_in[unit])
     end
   end
   return scope.gates

@@ -11,6 +11,7 @@ local ELEMENT = '^(%d+)\31(%d+)\31(.*)$'
 -- anything else is done to the list.
 local PIECES_OF_LANE = {2, 16, 64}
 local NEAR = 500
+local NOTHING = {}
 local lane = {all = {}, taken = {}, searched = 0}
 
 local function gates_of(own)
@@ -31,7 +32,7 @@ function lane.at(name)
     own.gates = own.gates or gates_of(own)
     self = {
       name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue,
-      scopes = own, gates = own.gates, elements = {}, at = 1, pieces = 0,
+      scopes = own, gates = own.gates, elements = NOTHING, at = 1, pieces = 0,
     }
     lane.all[name] = self
   end
@@ -48,7 +49,7 @@ end
 local function drop(self)
   if self.at > 1 then
     redis.call('LPOP', self.key, self.at - 1)
-    self.at, self.elements, self.is_whole = 1, {}, false
+    self.at, self.elements, self.is_whole = 1, NOTHING, false
   end
 end
 
@@ -75,7 +76,7 @@ end
 -- Before something else is done to the list.
 local function forget_list(self)
   drop(self)
-  self.elements, self.is_whole, self.first = {}, false, nil
+  self.elements, self.is_whole, self.first = NOTHING, false, nil
 end
 
 function lane.pop(self)

@@ -29,14 +29,13 @@ local function wider_scopes(service, endpoint, loop_type)
   return found
 end
 
-local function with(wider, ...)
-  local all = {}
-  for i = 1, #wider do
+-- The wider scopes, and then one or two more.
+local function with(wider, narrow, last)
+  local all, size = {}, #wider
+  for i = 1, size do
     all[i] = wider[i]
   end
-  for _, scope in ipairs({...}) do
-    all[#all + 1] = scope
-  end
+  all[size + 1], all[size + 2] = narrow, last
   return all
 end
 
