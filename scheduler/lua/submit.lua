@@ -46,11 +46,11 @@ if limit then
 end
 redis.call('HSET', key('message'), task, token .. template)
 
--- Whether nobody waits anywhere that the task would have to pass. Where many gates have somebody
--- waiting, that is not asked here.
+-- Whether nobody waits anywhere that the task would have to pass, nor may claim a turn there. Where
+-- many gates have somebody waiting, that is not asked here.
 local FEW_GATES = 16
 local function nobody_is_before()
-  if redis.call('EXISTS', key('ready'), key('lane:' .. lane_name)) > 0 then
+  if redis.call('EXISTS', key('ready'), key('turns'), key('lane:' .. lane_name)) > 0 then
     return false
   end
   local occupied = redis.call('ZRANGE', key('wakes'), 0, FEW_GATES - 1)

@@ -1,7 +1,7 @@
 -- A token bucket as GCRA (ITU-T I.371, "virtual scheduling"). Its state is the theoretical arrival
 -- time in microseconds, and how long a unit took to come back when that was written: a change of the
 -- rate keeps the units that are owed. A bucket that nobody uses is full and has no key.
-local bucket = {}
+local bucket = {is_bucket = true}
 
 function bucket.load(key)
   local packed = redis.call('GET', key)

@@ -7,7 +7,7 @@
 local function codes_of(scope, cost)
   local codes = {}
   for _, limit in ipairs(scope.limits) do
-    if cost[limit.rule.unit] > 0 then
+    if cost[limit.rule.unit] > 0 and not limit.rule.kind.is_regulator then
       codes[#codes + 1] = '\30' .. ledger.encode(limit)
     end
   end

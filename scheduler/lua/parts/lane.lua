@@ -3,8 +3,9 @@
 -- include: ready.lua
 -- include: patience.lua
 --
--- A lane is the FIFO of waiting tasks that share priority, target queue and scopes. Its list holds `weight, tokens, task` for each waiting task. A lane
--- without tasks does not exist; one with tasks stands among the ready or is parked at one gate.
+-- A lane is the FIFO of waiting tasks that share priority, target queue and scopes. Its list holds
+-- `weight, tokens, task` for each waiting task. A lane without tasks does not exist; one with tasks
+-- stands among the ready or is parked at one gate.
 local SEPARATOR = '\31'
 local ELEMENT = '^(%d+)\31(%d+)\31(.*)$'
 -- The list is read in pieces from its head. What is taken is dropped when the call ends, or before
@@ -104,10 +105,21 @@ function lane.from_entry(entry)
   return string.match(entry, '^([^\30]*)\30(.*)$')
 end
 
+-- A lane that a narrow gate let go to a wide one, and that now parks elsewhere: the narrow gate slept until
+-- the lane comes by, and is tried again.
+function lane.wake_narrower(self, origin, at)
+  for _, each in ipairs(self.gates) do
+    if each ~= origin and turn.at(self.name, each.id) and gate.covers(origin, each) and not gate.covers(at, each) then
+      gate.wake_at(each, now)
+    end
+  end
+end
+
 -- Parks a lane behind those that wait at a gate, though another gate just let it go. If those behind
 -- it there would have to wait at the same place, they may as well stay.
 local function park_behind(self, head, at, origin)
   local opens_at = gate.opens_at(at)
+  lane.wake_narrower(self, origin, at)
   if gate.covers(at, origin) then
     gate.park(at, self, head, now)
     gate.wake_after(origin, opens_at)
@@ -205,6 +217,7 @@ function lane.remove(self, element)
   local at = gate_that_holds(self)
   if not lane.head(self) then
     patience.restore(self.name)
+    turn.forget(self.name)
     if at then
       fair_queue.leave(at, self.name)
     else
@@ -231,7 +244,7 @@ function lane.touch(self, stays)
       if allow_at > now or stays then
         return false
       end
-      fair_queue.take(self, best.priority)
+      turn.keep(name, self.id, fair_queue.take(self, best.priority))
       local is_ready = lane.place(best, self)
       return #self.scopes == 0 or not is_ready and gate.is_due(self)
     end

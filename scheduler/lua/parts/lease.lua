@@ -39,7 +39,7 @@ function lease.is_claimed(self)
 end
 
 function lease.has_slots(self)
-  return string.find(self.charged, '\30in_flight\29', 1, true)
+  return string.find(self.charged, 'in_flight\29', 1, true)
 end
 
 -- Takes the record out. Whoever calls this has settled what the task was charged.

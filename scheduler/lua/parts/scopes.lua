@@ -62,3 +62,12 @@ function scopes.of_lane(name)
   end
   return group, group.without_loop
 end
+
+-- The scope that a refusal by the called service concerns: the endpoint, or else the service.
+function scopes.throttled(name)
+  local _, _, service, endpoint = string.match((string.match(name, GROUP)), NAMES_OF_GROUP)
+  if service == '' or service == UNLIMITED then
+    return nil
+  end
+  return endpoint == '' and 'service:' .. service or 'endpoint:' .. service .. '/' .. endpoint
+end
