@@ -149,9 +149,7 @@ class Scheduler:
 
     def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
         """Release what may run now, in at most `budget` attempts."""
-        released, recovered, promoted, expired, next_us = self._run(
-            _DISPATCH, self._realm, now_us, budget, self._claim_within_us
-        )
+        released, recovered, promoted, expired, next_us = self._run(_DISPATCH, self._realm, now_us, budget, self._claim_within_us)
         next_us = int(next_us)
         return Dispatched(released, recovered, promoted, expired, None if next_us < 0 else next_us / SECOND_US)
 
@@ -184,9 +182,7 @@ class Scheduler:
         verdict: bytes = self._run(_PUT_BACK, self._realm, now_us, task, fence, self._claim_within_us)
         return verdict == b"returned"
 
-    def throttle(
-        self, task: str, fence: str | int, seconds: float, *, reason: str = "429", now_us: int | str = ""
-    ) -> bool:
+    def throttle(self, task: str, fence: str | int, seconds: float, *, reason: str = "429", now_us: int | str = "") -> bool:
         """Close the scope of a task that its service refused, and give the task back to the head of its lane.
 
         The scope is the task's endpoint, or else its service; it opens in `seconds`, as a ramp. False if the
