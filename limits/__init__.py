@@ -19,7 +19,7 @@ from .limiter import Limiter
 from .rate_token import Outcome, RateToken
 from .scope import TaskScopes
 from .tally import LimiterStatistics
-from .usage import LimitUsage
+from .usage import LimitUsage, Usage
 
 __all__ = [
     "AsyncHierarchicalLimiter",
@@ -45,4 +45,5 @@ __all__ = [
     "Unit",
     "UnknownService",
     "UnsupportedServer",
+    "Usage",
 ]

@@ -17,6 +17,7 @@ from .link import AsyncLink
 from .rate_token import SETTLE, Charge, Outcome, log
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
+from .usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from .limit_options import LimitOptions
     from .lua import AsyncClient
     from .scope import TaskScopes
-    from .usage import LimitUsage
 
 
 class AsyncRateToken(Charge):
@@ -116,9 +116,9 @@ class AsyncLimiter(OneScope):
         reply = await self._link.run(PEEK, *self._look(n, tokens, now_us))
         return self._account.forecast(reply, n, tokens)
 
-    async def usage(self, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    async def usage(self, *, now_us: int | None = None) -> Usage:
         """`Limiter.usage`."""
-        return self._account.usage(await self._link.run(PEEK, *self._look(1, 0, now_us)))
+        return self._account.usage(await self._link.run(PEEK, *self._look(1, 1, now_us)))
 
     async def available_tokens(self, unit: Unit = Unit.REQUESTS, *, now_us: int | None = None) -> int:
         """`Limiter.available_tokens`."""
@@ -185,12 +185,12 @@ class AsyncHierarchicalLimiter(AllLevels):
         token = await self._attempt(names, weight, tokens, now_us)
         return None if isinstance(token, Decision) else token
 
-    async def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    async def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """`HierarchicalLimiter.usage`."""
         account = (await self._current_book()).of_scope(scope)
         if not account.rules:
-            return ()
-        return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+            return Usage()
+        return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
 
     async def refresh(self) -> LimitsConfig:
         """`HierarchicalLimiter.refresh`."""

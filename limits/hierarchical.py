@@ -23,6 +23,7 @@ from .rate_token import RateToken
 from .registry import LimitsRegistry
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED, Teller, Values
+from .usage import Usage
 from .view import LimitsView
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from .lua import Client
     from .scope import TaskScopes
     from .tally import LimiterStatistics
-    from .usage import LimitUsage
 
     LimitsSource: TypeAlias = str | PathLike[str] | Mapping[str, Any] | LimitsConfig | None
 
@@ -160,7 +160,7 @@ class HierarchicalLimiter(AllLevels):
         token = self._attempt(names, weight, tokens, now_us)
         return None if isinstance(token, Decision) else token
 
-    def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """How full each limit of a scope is; the scope by its name, such as `global` or `service:llm_api`.
 
         Raises
@@ -170,8 +170,8 @@ class HierarchicalLimiter(AllLevels):
         """
         account = self._current_book().of_scope(scope)
         if not account.rules:
-            return ()
-        return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+            return Usage()
+        return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
 
     def refresh(self) -> LimitsConfig:
         """Follow a change of the limits at once, and return what is in force."""

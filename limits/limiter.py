@@ -21,13 +21,13 @@ from .scope import check_name
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, Teller, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from .decision import Decision
     from .limit import Limit
     from .lua import Client
     from .tally import LimiterStatistics
-    from .usage import LimitUsage
+    from .usage import Usage
 
 
 class OneScope:
@@ -75,7 +75,7 @@ class OneScope:
         self._account.check_cost(n, tokens)
         return self._teller.look(self._account, n, tokens, now_us)
 
-    def _available(self, usages: Sequence[LimitUsage], unit: Unit) -> int:
+    def _available(self, usages: Usage, unit: Unit) -> int:
         left = [usage.remaining for usage in usages if usage.limit.unit is unit]
         if not left:
             raise ValueError(f"unit: limiter {self.name!r} counts no {unit}, only {', '.join(map(str, self.limits))}")
@@ -163,9 +163,9 @@ class Limiter(OneScope):
         reply = self._link.run(PEEK, *self._look(n, tokens, now_us))
         return self._account.forecast(reply, n, tokens)
 
-    def usage(self, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    def usage(self, *, now_us: int | None = None) -> Usage:
         """How full each limit is."""
-        return self._account.usage(self._link.run(PEEK, *self._look(1, 0, now_us)))
+        return self._account.usage(self._link.run(PEEK, *self._look(1, 1, now_us)))
 
     def available_tokens(self, unit: Unit = Unit.REQUESTS, *, now_us: int | None = None) -> int:
         """How many calls of one unit would be admitted now.

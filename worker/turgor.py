@@ -20,7 +20,7 @@ from ..limits.keys import Keys
 from ..limits.lua import Client
 from ..limits.registry import LimitsRegistry
 from ..limits.server import check_server, connect
-from ..limits.usage import LimitUsage
+from ..limits.usage import Usage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
@@ -167,7 +167,7 @@ class Turgor:
                 return replace(found, task=task_id)
         return Explanation(task_id, TaskState.UNKNOWN)
 
-    def usage(self, scope: str) -> tuple[LimitUsage, ...]:
+    def usage(self, scope: str) -> Usage:
         """How full each limit of a scope is, such as `global`, `service:llm_api` or `loop:planner-7`.
 
         Raises

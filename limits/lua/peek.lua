@@ -10,14 +10,29 @@
 -- ARGV tokens: units that would be charged to limits that count tokens
 -- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
 --
--- Returns remaining, retry_after_us, reset_after_us for each limit, in one list: units; microseconds
--- until the units that would be charged fit; microseconds until the limit is unused.
+-- Returns remaining, retry_after_us, reset_after_us, used for each limit, in one list: units; microseconds
+-- until the units that would be charged fit; microseconds until the limit is unused; units.
+local FAR_ABOVE = 2 ^ 40
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
 local found = {}
 
+-- What is used, also above the capacity: what was spent above an estimate, or before the limit was lowered.
+local function used(limit, remaining)
+  local capacity = limit.rule.capacity
+  if remaining > 0 then
+    return capacity - remaining
+  end
+  limit.rule.capacity = capacity + FAR_ABOVE
+  local total = limit.rule.capacity - ledger.remaining(limit)
+  limit.rule.capacity = capacity
+  return total
+end
+
 for _, limit in ipairs(account(rules)) do
-  found[#found + 1] = ledger.remaining(limit)
+  local remaining = ledger.remaining(limit)
+  found[#found + 1] = remaining
   found[#found + 1] = ledger.allow_at(limit, cost) - now
   found[#found + 1] = ledger.reset_at(limit) - now
+  found[#found + 1] = used(limit, remaining)
 end
 return found

@@ -7,8 +7,9 @@ from .explain import explain
 from .group import main, turgor
 from .limits import limits
 from .status import status
+from .usage import usage
 
-for command in (cancel, demo, dispatch, explain, limits, status):
+for command in (cancel, demo, dispatch, explain, limits, status, usage):
     turgor.add_command(command)
 
 __all__ = ["main", "turgor"]
