@@ -1,4 +1,9 @@
-"""Usage is how full the limits of a scope are at one moment: for a program, as response headers, as JSON."""
+"""Usage is how full the limits of a scope are at one moment: for a program, as response headers, as JSON.
+
+usage = limiter.usage("service:llm_api")
+response.headers.update(usage.headers())
+log.info(usage.to_json())
+"""
 
 from __future__ import annotations
 
@@ -67,12 +72,7 @@ class LimitUsage:
 
 
 class Usage(tuple[LimitUsage, ...]):
-    """How full each limit is, in the order of the limits: a tuple of `LimitUsage`.
-
-        usage = limiter.usage("service:llm_api")
-        response.headers.update(usage.headers())
-        print(usage.to_json())
-    """
+    """How full each limit is, in the order of the limits: a tuple of `LimitUsage`."""
 
     __slots__ = ()
 
