@@ -1,6 +1,7 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .call import Call
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import (
@@ -25,6 +26,7 @@ __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
     "AsyncRateToken",
+    "Call",
     "ConfigError",
     "CostTooLarge",
     "Decision",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
 from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited, ServerUnreachable
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .account import Account
+    from .call import Call
     from .hierarchical import LimitsSource
     from .limit import Limit
     from .limit_options import LimitOptions
@@ -111,6 +114,17 @@ class AsyncLimiter(OneScope):
             raise RateLimited(self._account.decision(reply))
         return AsyncRateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
 
+    async def acquire_many(
+        self, costs: Iterable[int | tuple[int, int]], *, now_us: int | None = None
+    ) -> list[AsyncRateToken | Decision]:
+        """`Limiter.acquire_many`."""
+        token = partial(AsyncRateToken, self._link)
+        answers: list[AsyncRateToken | Decision] = []
+        for batch in batches(self._entries(costs)):
+            reply: list[Any] = await self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
     async def peek(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
         """`Limiter.peek`."""
         reply = await self._link.run(PEEK, *self._look(n, tokens, now_us))
@@ -184,6 +198,17 @@ class AsyncHierarchicalLimiter(AllLevels):
         names = names_of(context, service, endpoint, loop_type, loop)
         token = await self._attempt(names, weight, tokens, now_us)
         return None if isinstance(token, Decision) else token
+
+    async def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[AsyncRateToken | Decision]:
+        """`HierarchicalLimiter.acquire_many`."""
+        token = partial(AsyncRateToken, self._link)
+        answers: list[AsyncRateToken | Decision] = []
+        for batch in batches(self._entries(await self._current_book(), calls)):
+            reply: Sequence[Any] = batch.uncharged
+            if batch.has_limits:
+                reply = await self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
 
     async def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """`HierarchicalLimiter.usage`."""
