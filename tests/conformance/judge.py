@@ -83,8 +83,7 @@ class Slots:
 def judges_of(table: Mapping[str, Any]) -> Iterator[Judge]:
     """A judge for each limit of one table."""
     rates = [(PERIODS_US[name], table[f"requests_per_{name}"]) for name in PERIODS_US if f"requests_per_{name}" in table]
-    for each in table.get("windows", ()):
-        rates.append((_duration_us(each["per"]), each["limit"]))
+    rates += [(_duration_us(each["per"]), each["limit"]) for each in table.get("windows", ())]
     for period_us, limit in rates:
         yield SlidingLog(limit, period_us, "weight")
     if "burst_capacity" in table:
