@@ -19,10 +19,9 @@ Values: TypeAlias = tuple[str | bytes | int, ...]
 
 ACQUIRE_MANY = Script(LIMITS_LUA / "acquire_many.lua")
 MOST_CALLS = 100
-# Lua unpacks some 8,000 values at most.
-MOST_VALUES = 7_000
+# So many limits, each with the seven fields of its rule, are also less than the 8,000 values that Lua unpacks at most.
+MOST_CHARGES = 500
 _FIELDS_OF_LIMIT = 7
-_FIELDS_OF_CALL = 4
 _FIELDS_OF_REPLY = 5
 
 
@@ -55,6 +54,7 @@ class Batch:
         self._accounts: dict[Account, int] = {}
         self._members: list[int] = []
         self._calls: list[str | int] = []
+        self._charges = 0
 
     @property
     def has_limits(self) -> bool:
@@ -63,14 +63,13 @@ class Batch:
 
     def has_room_for(self, entry: Entry) -> bool:
         """Whether one more call keeps within the bounds; the first one always does."""
-        size = len(self._rules) + len(self._members) + len(self._calls) + _FIELDS_OF_CALL
-        if entry.account not in self._accounts:
-            size += len(entry.account.rules) + len(entry.account.limits) + 1
-        return not self.entries or (len(self.entries) < MOST_CALLS and size <= MOST_VALUES)
+        charges = self._charges + len(entry.account.limits)
+        return not self.entries or (len(self.entries) < MOST_CALLS and charges <= MOST_CHARGES)
 
     def add(self, entry: Entry) -> None:
         """Decide this call, too, after the others."""
         self.entries.append(entry)
+        self._charges += len(entry.account.limits)
         account = self._accounts.get(entry.account) or self._enter(entry.account)
         self._calls += (account, entry.holder, entry.requests, entry.tokens)
 

@@ -174,7 +174,7 @@ class HierarchicalLimiter(AllLevels):
         return None if isinstance(token, Decision) else token
 
     def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[RateToken | Decision]:
-        """Decide many calls, in their order, in one round trip for each hundred.
+        """Decide many calls, in their order, in one round trip for each hundred, or fewer if they have many limits.
 
             for answer in limiter.acquire_many([Call("llm_api", loop=loop) for loop in loops]):
                 if isinstance(answer, RateToken): ...

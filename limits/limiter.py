@@ -170,7 +170,7 @@ class Limiter(OneScope):
         return RateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
 
     def acquire_many(self, costs: Iterable[int | tuple[int, int]], *, now_us: int | None = None) -> list[RateToken | Decision]:
-        """Decide many calls, in their order, in one round trip for each hundred.
+        """Decide many calls, in their order, in one round trip for each hundred, or fewer if they have many limits.
 
             answers = limiter.acquire_many([1] * 100)
             admitted = [token for token in answers if isinstance(token, RateToken)]

@@ -26,7 +26,7 @@ from turgor.limits import (
     UnknownService,
 )
 from turgor.limits.account import Account
-from turgor.limits.batch import ACQUIRE_MANY, MOST_CALLS, MOST_VALUES, Batch, Entry, batches
+from turgor.limits.batch import ACQUIRE_MANY, MOST_CALLS, MOST_CHARGES, Batch, Entry, batches
 from turgor.limits.limit import SECOND_US
 from turgor.limits.token_bucket import BucketState
 
@@ -137,7 +137,7 @@ def test_a_hundred_calls_are_one_round_trip_and_more_are_few(redis_client: Redis
 
 
 def test_a_batch_stays_within_what_lua_can_unpack(redis_client: Redis, realm: str) -> None:
-    """A hundred loops with nine limits each are 900 limits of seven fields."""
+    """A hundred loops with 59 limits each are 5,900 limits of seven fields."""
     windows = [{"limit": 1_000, "per": f"{number}s"} for number in range(1, 60)]
     limiter = HierarchicalLimiter(redis_client, {"loops": {"*": {"windows": windows}}}, realm=realm)
 
@@ -145,10 +145,15 @@ def test_a_batch_stays_within_what_lua_can_unpack(redis_client: Redis, realm: st
 
     assert passed(answers) == [True] * 100
     assert {each.used for number in (0, 99) for each in limiter.usage(f"loop:l{number}", now_us=START_US)} == {1}
-    account = Account([("a", window(5, period_us)) for period_us in range(1, 850)])
-    sizes = [len(batch.values("p", 1, None)) for batch in batches([Entry(account, 1, 0, "")] * 200)]
-    assert len(sizes) > 2
-    assert max(sizes) <= MOST_VALUES + 5
+
+
+def test_a_batch_charges_no_more_limits_than_a_script_does_in_good_time() -> None:
+    """A hundred loops with twelve limits each took 15 ms in one script."""
+    account = Account([("a", window(5, number)) for number in range(1, 13)])
+    numbers = [len(batch.entries) for batch in batches([Entry(account, 1, 0, "")] * 100)]
+    assert numbers == [MOST_CHARGES // 12, MOST_CHARGES // 12, 100 - 2 * (MOST_CHARGES // 12)]
+    alone = Account([("a", window(5, number)) for number in range(1, 700)])
+    assert [len(batch.entries) for batch in batches([Entry(alone, 1, 0, "")] * 3)] == [1, 1, 1]
 
 
 def test_calls_without_limits_pass_without_a_round_trip(redis_client: Redis, realm: str) -> None:
