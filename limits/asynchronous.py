@@ -205,7 +205,7 @@ class AsyncHierarchicalLimiter(AllLevels):
         answers: list[AsyncRateToken | Decision] = []
         for batch in batches(self._entries(await self._current_book(), calls)):
             reply: Sequence[Any] = batch.uncharged
-            if batch.has_limits:
+            if batch.is_asked:
                 reply = await self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
             answers += self._teller.answers(batch, reply, token)
         return answers
@@ -213,7 +213,7 @@ class AsyncHierarchicalLimiter(AllLevels):
     async def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """`HierarchicalLimiter.usage`."""
         account = (await self._current_book()).of_scope(scope)
-        if not account.rules:
+        if not account.limits:
             return Usage()
         return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
 
@@ -232,7 +232,7 @@ class AsyncHierarchicalLimiter(AllLevels):
         account = (await self._current_book()).of_call(names)
         holder = self._teller.holder(account)
         values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
         if not self._teller.admits(reply, weight, tokens):
             return account.decision(reply)
         return AsyncRateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)

@@ -22,7 +22,7 @@ MOST_CALLS = 100
 # So many limits, each with the seven fields of its rule, are also less than the 8,000 values that Lua unpacks at most.
 MOST_CHARGES = 500
 _FIELDS_OF_LIMIT = 7
-_FIELDS_OF_REPLY = 5
+_FIELDS_OF_REPLY = 6
 
 
 class Entry(NamedTuple):
@@ -52,14 +52,14 @@ class Batch:
         self._positions: dict[tuple[bytes, ...], int] = {}
         self._rules: list[bytes] = []
         self._accounts: dict[Account, int] = {}
-        self._members: list[int] = []
+        self._members: list[bytes | int] = []
         self._calls: list[str | int] = []
         self._charges = 0
 
     @property
-    def has_limits(self) -> bool:
-        """Whether there is anything to decide."""
-        return bool(self._rules)
+    def is_asked(self) -> bool:
+        """Whether the server must be asked."""
+        return any(account.is_asked for account in self._accounts)
 
     def has_room_for(self, entry: Entry) -> bool:
         """Whether one more call keeps within the bounds; the first one always does."""
@@ -83,17 +83,19 @@ class Batch:
         """Each call, with the reply that acquire.lua would have given to it."""
         now_us, at = reply[0], 1
         for entry in self.entries:
-            yield entry, [*reply[at : at + _FIELDS_OF_REPLY], now_us]
+            *said, besides = reply[at : at + _FIELDS_OF_REPLY]
+            yield entry, [*said, now_us, *(besides.split(b"\x1f") if besides else ())]
             at += _FIELDS_OF_REPLY
 
     @property
-    def uncharged(self) -> Sequence[int]:
+    def uncharged(self) -> Sequence[int | bytes]:
         """What acquire_many.lua would answer where no limit applies. Nobody asks it."""
-        return (0, *(1, 0, 0, 0, 0) * len(self.entries))
+        return (0, *(1, 0, 0, 0, 0, b"") * len(self.entries))
 
     def _enter(self, account: Account) -> int:
-        self._members.append(len(account.limits))
-        for at in range(0, len(account.rules), _FIELDS_OF_LIMIT):
+        scopes, *_ = account.rules
+        self._members += (scopes, len(account.limits))
+        for at in range(1, len(account.rules), _FIELDS_OF_LIMIT):
             rule = account.rules[at : at + _FIELDS_OF_LIMIT]
             position = self._positions.get(rule)
             if position is None:

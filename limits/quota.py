@@ -73,10 +73,13 @@ class Quota:
 def headers_of(quotas: Sequence[Quota]) -> dict[str, str]:
     """Response headers that tell of all of them; none where there are none.
 
-    `Retry-After` is there when the next request would be refused, and it is known until when.
+    `Retry-After` is there when the next request would be refused, and it is known until when. It is alone where what
+    refuses is no limit: a scope is paused, or closed.
     """
     if not quotas:
         return {}
+    if not any(quota.capacity for quota in quotas):
+        return _retry_after(quotas)
     binding = min(quotas, key=lambda quota: (quota.share, -(quota.reset_after or 0.0)))
     headers = {
         "RateLimit-Policy": ", ".join(quota.policy for quota in quotas),
@@ -86,10 +89,12 @@ def headers_of(quotas: Sequence[Quota]) -> dict[str, str]:
     }
     if binding.reset_after is not None:
         headers["RateLimit-Reset"] = str(_seconds(binding.reset_after))
+    return headers | _retry_after(quotas)
+
+
+def _retry_after(quotas: Sequence[Quota]) -> dict[str, str]:
     retry_after = max(quota.retry_after for quota in quotas)
-    if 0 < retry_after < math.inf:
-        headers["Retry-After"] = str(_seconds(retry_after))
-    return headers
+    return {"Retry-After": str(_seconds(retry_after))} if 0 < retry_after < math.inf else {}
 
 
 def _seconds(seconds: float) -> int:

@@ -12,16 +12,20 @@
 -- ARGV lease_us: microseconds that a slot lasts
 -- ARGV requests: units for limits that count requests
 -- ARGV tokens: units for limits that count tokens
--- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
+-- ARGV rules...: the account, as parts/account.lua reads it
 --
--- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us}: 1 or 0; the position
--- of the limit that binds, from 1 (0: no limit applies); units; microseconds, -1 for never; the time
--- of the charge, which settle.lua asks for.
+-- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us, scope, id}: 1 or 0; the
+-- position of the limit that binds, from 1 (0: none of them); units; microseconds, -1 for never; the
+-- time of the charge, which settle.lua asks for; what binds, if it is no limit of the account.
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
-local allowed, binding, retry_after = decide(account(rules), cost, holder, now + tonumber(lease_us))
+local limits, scopes = account(rules)
+local allowed, binding, retry_after = decide(limits, scopes, cost, holder, now + tonumber(lease_us))
 
 ledger.save()
 if not binding then
   return {allowed, 0, 0, 0, 0, now}
+end
+if not binding.position then
+  return {allowed, 0, 0, retry_after, retry_after, now, binding.scope, binding.rule.id}
 end
 return {allowed, binding.position, ledger.remaining(binding), retry_after, ledger.reset_at(binding) - now, now}

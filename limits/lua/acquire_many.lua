@@ -10,26 +10,29 @@
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV lease_us: microseconds that a slot lasts
--- ARGV limits: how many limits the list begins with
+-- ARGV limits: how many limits the values begin with
 -- ARGV accounts: how many accounts follow them
--- ARGV list...: scope, id, kind, capacity, period, refill, unit of each limit; then, of each account, how
---   many limits it has, and which, counted from 1; then account, holder, requests, tokens of each call
+-- ARGV values...: scope, id, kind, capacity, period, refill, unit of each limit; then, of each account, the names
+--   of its scopes, how many limits it has, and which, counted from 1; then account, holder, requests, tokens
+--   of each call
 --
 -- Returns the time of the charges in microseconds; then of each call, as acquire.lua does, allowed,
--- binding, remaining, retry_after_us, reset_after_us. A position counts in the call's own account.
+-- binding, remaining, retry_after_us, reset_after_us, and what binds, if it is no limit of the account:
+-- scope and id, with \31 between, else ''. A position counts in the call's own account.
 local FIELDS_OF_LIMIT, FIELDS_OF_CALL = 7, 4
 local deadline = now + tonumber(lease_us)
 local position = tonumber(limits) * FIELDS_OF_LIMIT
-local all = account({unpack(list, 1, position)})
+local all = limits_in(values, 1, position)
 local known, replies = {}, {now}
 
 local function next_account()
-  local found, count = {}, tonumber(list[position + 1])
+  local found, count = {}, tonumber(values[position + 2])
   for i = 1, count do
-    found[i] = all[tonumber(list[position + 1 + i])]
+    found[i] = all[tonumber(values[position + 2 + i])]
   end
-  position = position + 1 + count
-  return found
+  local scopes = {{limits = found}, {limits = regulators_of(values[position + 1])}}
+  position = position + 2 + count
+  return {limits = found, scopes = scopes}
 end
 
 local function position_of(limit, among)
@@ -40,10 +43,22 @@ local function position_of(limit, among)
   end
 end
 
-local function add(allowed, binding, remaining, retry_after, reset_after)
+local function add(...)
   local at = #replies
-  replies[at + 1], replies[at + 2], replies[at + 3] = allowed, binding, remaining
-  replies[at + 4], replies[at + 5] = retry_after, reset_after
+  for i = 1, select('#', ...) do
+    replies[at + i] = select(i, ...)
+  end
+end
+
+local function reply(allowed, binding, retry_after, among)
+  if not binding then
+    add(allowed, 0, 0, 0, 0, '')
+  elseif not binding.position then
+    add(allowed, 0, 0, retry_after, retry_after, binding.scope .. '\31' .. binding.rule.id)
+  else
+    local reset_after = ledger.reset_at(binding) - now
+    add(allowed, position_of(binding, among), ledger.remaining(binding), retry_after, reset_after, '')
+  end
 end
 
 for i = 1, tonumber(accounts) do
@@ -51,16 +66,11 @@ for i = 1, tonumber(accounts) do
 end
 
 local cost = {}
-for at = position + 1, #list, FIELDS_OF_CALL do
-  local charged = known[tonumber(list[at])]
-  cost.requests, cost.tokens = tonumber(list[at + 2]), tonumber(list[at + 3])
-  local allowed, binding, retry_after = decide(charged, cost, list[at + 1], deadline)
-  if binding then
-    local reset_after = ledger.reset_at(binding) - now
-    add(allowed, position_of(binding, charged), ledger.remaining(binding), retry_after, reset_after)
-  else
-    add(allowed, 0, 0, 0, 0)
-  end
+for at = position + 1, #values, FIELDS_OF_CALL do
+  local charged = known[tonumber(values[at])]
+  cost.requests, cost.tokens = tonumber(values[at + 2]), tonumber(values[at + 3])
+  local allowed, binding, retry_after = decide(charged.limits, charged.scopes, cost, values[at + 1], deadline)
+  reply(allowed, binding, retry_after, charged.limits)
 end
 ledger.save()
 return replies

@@ -27,7 +27,9 @@ from turgor.limits import (
 )
 from turgor.limits.account import Account
 from turgor.limits.batch import ACQUIRE_MANY, MOST_CALLS, MOST_CHARGES, Batch, Entry, batches
+from turgor.limits.keys import Keys
 from turgor.limits.limit import SECOND_US
+from turgor.limits.regulator import Regulator
 from turgor.limits.token_bucket import BucketState
 
 LIMITS: dict[str, Any] = {
@@ -156,14 +158,48 @@ def test_a_batch_charges_no_more_limits_than_a_script_does_in_good_time() -> Non
     assert [len(batch.entries) for batch in batches([Entry(alone, 1, 0, "")] * 3)] == [1, 1, 1]
 
 
-def test_calls_without_limits_pass_without_a_round_trip(redis_client: Redis, realm: str) -> None:
+def test_calls_that_nothing_can_hold_back_pass_without_a_round_trip(redis_client: Redis, realm: str) -> None:
     limiter = HierarchicalLimiter(redis_client, {"services": {"git": {}, "llm": {"requests_per_minute": 1}}}, realm=realm)
     limiter.refresh()
     before = scripts_run(redis_client)
 
-    assert passed(limiter.acquire_many([Call("git")] * 3)) == [True] * 3
+    assert passed(limiter.acquire_many([Call(loop="a")] * 3)) == [True] * 3
     assert scripts_run(redis_client) == before
     assert passed(limiter.acquire_many([Call("git"), Call("llm"), Call("llm"), Call("git")])) == [True, True, False, True]
+
+
+def test_a_scope_that_is_held_back_refuses_its_calls_and_no_others(calls: Calls) -> None:
+    limiter = HierarchicalLimiter(calls.client, LIMITS, realm=calls.keys.realm)
+    regulator = Regulator(calls.client, calls.keys)
+    regulator.close("service:git", 30.0, now_us=START_US)
+    regulator.pause("loop:a", now_us=START_US)
+
+    answers = limiter.acquire_many(
+        [Call("git"), Call("llm", loop="a"), Call("llm", loop="b"), Call("llm", loop="a")], now_us=START_US
+    )
+
+    assert passed(answers) == [False, False, True, False]
+    assert [str(answer.binding) for answer in answers if isinstance(answer, Decision)] == [
+        "service:git closed",
+        "loop:a paused",
+        "loop:a paused",
+    ]
+    assert answers[0] == Decision(False, 0, 30.0, 30.0, "service:git", "closed")
+    assert [each.used for each in limiter.usage("service:llm", now_us=START_US)] == [1, 1, 1, 0]
+
+
+def test_a_scope_that_opens_again_ramps_up_within_a_batch(calls: Calls) -> None:
+    """Else a batch would be the stampede that the ramp is there to prevent."""
+    limiter = HierarchicalLimiter(calls.client, LIMITS, realm=calls.keys.realm)
+    Regulator(calls.client, calls.keys).close("service:git", 1.0, now_us=START_US)
+    now_us = START_US + 2 * SECOND_US
+    single = HierarchicalLimiter(calls.client, LIMITS, realm=f"{calls.keys.realm}-single")
+    Regulator(calls.client, Keys(f"{calls.keys.realm}-single")).close("service:git", 1.0, now_us=START_US)
+
+    many = limiter.acquire_many([Call("git")] * 50, now_us=now_us)
+    alone = sum(single.try_acquire(service="git", now_us=now_us) is not None for _ in range(50))
+
+    assert 0 < sum(passed(many)) == alone < 50
 
 
 def test_a_mistake_in_one_call_charges_none(redis_client: Redis, realm: str) -> None:
@@ -230,4 +266,4 @@ def test_asyncio_limiters_decide_the_same(server_url: str, redis_client: Redis, 
 
 def test_a_batch_without_calls_is_none() -> None:
     assert list(batches([])) == []
-    assert not Batch().has_limits
+    assert not Batch().is_asked

@@ -12,9 +12,10 @@ from turgor.limits.batch import ACQUIRE_MANY
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.rate_token import SETTLE
 from turgor.limits.registry import PUBLISH
+from turgor.limits.regulator import CLOSE, PAUSE, REGULATORS, RESUME
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, ACQUIRE_MANY, PEEK, SETTLE, PUBLISH]
+SCRIPTS = [ACQUIRE, ACQUIRE_MANY, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS]
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -188,8 +188,9 @@ def test_headers_of_several_scopes_tell_their_limits_apart() -> None:
                 "RateLimit-Reset": "0",
             },
         ),
+        (Decision(False, 0, 29.5, 29.5, "service:a", "closed"), {"Retry-After": "30"}),
     ],
-    ids=["no limit", "allowed", "refused", "never"],
+    ids=["no limit", "allowed", "refused", "never", "closed"],
 )
 def test_a_decision_has_the_headers_of_the_limit_that_binds(decision: Decision, headers: dict[str, str]) -> None:
     assert decision.headers() == headers

@@ -17,16 +17,16 @@ local function scarcest(limits, cost)
   return found
 end
 
--- 1 or 0; the limit that binds, if any applies; microseconds until the call can pass, -1 for never.
-local function decide(limits, cost, holder, deadline)
-  local scopes = {{limits = limits}}
+-- 1 or 0; what binds, if anything applies: one of the limits, or what else holds a scope; microseconds
+-- until the call can pass, -1 for never.
+local function decide(limits, scopes, cost, holder, deadline)
   local impossible = ledger.too_small(scopes, cost)
   if impossible then
     return 0, impossible, -1
   end
   local allow_at, refusing = ledger.last_to_allow(scopes, cost)
   if refusing then
-    return 0, refusing, allow_at - now
+    return 0, refusing, wait_until(allow_at)
   end
   ledger.apply('charge', scopes, cost, holder, deadline)
   return 1, scarcest(limits, cost), 0
