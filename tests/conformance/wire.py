@@ -11,7 +11,7 @@ from redis import Redis
 from turgor.limits import LimitsConfig
 from turgor.limits.account import Account
 from turgor.limits.account_book import AccountBook
-from turgor.limits.batch import ACQUIRE_MANY, Entry, batches
+from turgor.limits.batch import ACQUIRE_MANY, Batch, Entry, batches
 from turgor.limits.keys import Keys
 from turgor.limits.lua import Script
 from turgor.limits.rate_token import SETTLE
@@ -79,11 +79,12 @@ class Wire:
         yield from self.run(ACQUIRE, calls)
 
     def _batched(self, asked: Sequence[tuple[Request, str, Account]]) -> Iterator[list[int]]:
+        sent: list[tuple[Batch, tuple[Any, ...]]] = []
         for at_us, moment in groupby(asked, key=lambda each: each[0].at_us):
             entries = [Entry(account, request.weight, request.tokens, holder) for request, holder, account in moment]
-            for batch in batches(entries):
-                (reply,) = self.run(ACQUIRE_MANY, [batch.values(self.prefix, LEASE_US, at_us)])
-                yield from (said for _, said in batch.decisions(reply))
+            sent += ((batch, batch.values(self.prefix, LEASE_US, at_us)) for batch in batches(entries))
+        for (batch, _), reply in zip(sent, self.run(ACQUIRE_MANY, [values for _, values in sent]), strict=True):
+            yield from (said for _, said in batch.decisions(reply))
 
 
 def _name(account: Account, position: int) -> str:
