@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from .limit import Limit
 
-_FIELDS = 4
-_FIELDS_HELD_BACK = 3
+_FIELDS, _FIELDS_OF_THE_REST = 5, 3
 
 
 class Account:
@@ -28,6 +27,8 @@ class Account:
     ----------
     limits:
         Scope and limit, the widest scope first.
+    called:
+        The scope that a refusal by the called service concerns: its endpoint, or else the service; `""` for none.
     scopes:
         Names of the scopes, also of those without limits, which can be paused or closed too. Left out: those
         of the limits.
@@ -44,11 +45,12 @@ class Account:
         Whether any limit caps work in flight, or counts tokens.
     """
 
-    __slots__ = ("_capacities", "has_slots", "has_tokens", "is_asked", "limits", "rules", "scopes", "settled_rules")
+    __slots__ = ("_capacities", "called", "has_slots", "has_tokens", "is_asked", "limits", "rules", "scopes", "settled_rules")
 
     limits: tuple[tuple[str, Limit], ...]
 
-    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None) -> None:
+    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None, called: str = "") -> None:
+        self.called = called
         self.limits = tuple(limits)
         self.scopes = tuple(dict.fromkeys(scope for scope, _ in self.limits) if scopes is None else scopes)
         settled = [each for each in self.limits if each[1].kind is LimitKind.IN_FLIGHT or each[1].unit is Unit.TOKENS]
@@ -65,6 +67,18 @@ class Account:
             capacity, binding = self._capacities[unit]
             if cost > capacity:
                 raise CostTooLarge(cost, int(capacity), binding)
+
+    def observed(self) -> tuple[str, tuple[bytes, ...]]:
+        """The scope whose limits a response of the called service speaks of, and these limits as the scripts take them.
+
+        An endpoint without limits of its own shares those of its service.
+        """
+        scope = self.called
+        limits = [each for each in self.limits if each[0] == scope]
+        if not limits and scope.startswith("endpoint:"):
+            scope = f"service:{scope.removeprefix('endpoint:').partition('/')[0]}"
+            limits = [each for each in self.limits if each[0] == scope]
+        return scope, _as_rules(limits)
 
     def decision(self, reply: Sequence[Any]) -> Decision:
         """What acquire.lua said."""
@@ -89,14 +103,14 @@ class Account:
         """What peek.lua said, limit by limit."""
         rows = (map(int, reply[at : at + _FIELDS]) for at in range(0, len(self.limits) * _FIELDS, _FIELDS))
         return Usage(
-            LimitUsage(scope, limit, used, remaining, retry_after_us / SECOND_US, reset_after_us / SECOND_US)
-            for (scope, limit), (remaining, retry_after_us, reset_after_us, used) in zip(self.limits, rows, strict=True)
+            LimitUsage(scope, limit, used, remaining, retry_after_us / SECOND_US, reset_after_us / SECOND_US, shadowed)
+            for (scope, limit), (remaining, retry_after_us, reset_after_us, used, shadowed) in zip(self.limits, rows, strict=True)
         )
 
     def forecast(self, reply: Sequence[Any], requests: int, tokens: int) -> Decision:
         """The decision that acquire.lua would make where peek.lua looked; `remaining` is before the charge."""
         cost = {Unit.REQUESTS: requests, Unit.TOKENS: tokens}
-        usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit]]
+        usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit] and not usage.limit.shadow]
         held_back = self._held_back(reply)
         if held_back and all(usage.retry_after < held_back.retry_after for usage in usages):
             return held_back
@@ -119,7 +133,7 @@ class Account:
     def _held_back(self, reply: Sequence[Any]) -> Decision | None:
         """The refusal of what peek.lua found besides the limits, if there was any."""
         rest = reply[len(self.limits) * _FIELDS :]
-        found = [_held_back(*rest[at : at + _FIELDS_HELD_BACK]) for at in range(0, len(rest), _FIELDS_HELD_BACK)]
+        found = [_held_back(*rest[at : at + _FIELDS_OF_THE_REST]) for at in range(0, len(rest), _FIELDS_OF_THE_REST)]
         return max(found, key=lambda decision: decision.retry_after, default=None)
 
 
@@ -141,7 +155,7 @@ def _as_rules(limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] = ()) -
     fields = (
         str(field).encode()
         for scope, limit in limits
-        for field in (scope, limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit)
+        for field in (scope, limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit)
     )
     return ("\x1f".join(scopes).encode(), *fields)
 
@@ -152,7 +166,7 @@ def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, s
         (
             (limit.capacity, f"{scope} {limit.id}")
             for scope, limit in limits
-            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT
+            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT and not limit.shadow
         ),
         default=(float("inf"), ""),
     )

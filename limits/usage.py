@@ -36,6 +36,8 @@ class LimitUsage:
         fits now. For IN_FLIGHT, until a slot lapses that is never given back.
     reset_after:
         Seconds until the limit is unused again; 0.0 for IN_FLIGHT, whose slots come back when work ends.
+    shadowed:
+        How often a shadow limit would have refused; forgotten a week after the last time.
     """
 
     scope: str
@@ -44,6 +46,7 @@ class LimitUsage:
     remaining: int
     retry_after: float
     reset_after: float
+    shadowed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers and text, ready for JSON; durations in seconds."""
@@ -58,6 +61,8 @@ class LimitUsage:
             "remaining": self.remaining,
             "retry_after_s": self.retry_after,
             "reset_after_s": self.reset_after,
+            "shadow": self.limit.shadow,
+            "shadowed": self.shadowed,
         }
 
     def quota(self, name: str) -> Quota:
@@ -78,16 +83,21 @@ class Usage(tuple[LimitUsage, ...]):
 
     @property
     def binding(self) -> LimitUsage | None:
-        """The limit with the smallest share of its capacity left, of several the one that is unused last; None without limits."""
-        return min(self, key=lambda each: (each.remaining / each.limit.capacity, -each.reset_after), default=None)
+        """The limit with the smallest share of its capacity left, of several the one that is unused last; None without limits.
+
+        A shadow never binds.
+        """
+        limits = (each for each in self if not each.limit.shadow)
+        return min(limits, key=lambda each: (each.remaining / each.limit.capacity, -each.reset_after), default=None)
 
     def headers(self) -> dict[str, str]:
         """Response headers: `RateLimit-Policy` and `RateLimit` of every limit, `RateLimit-Limit`, `-Remaining` and `-Reset`
-        of the one that binds, and `Retry-After` when nothing is left of one that comes back by time.
+        of the one that binds, and `Retry-After` when nothing is left of one that comes back by time. Not of a shadow.
         """
+        limits = [each for each in self if not each.limit.shadow]
         # One scope is whose response it is. Limits of several are told apart by their scopes.
-        alone = len({each.scope for each in self}) == 1
-        return headers_of([each.quota(each.limit.id if alone else f"{each.scope} {each.limit.id}") for each in self])
+        alone = len({each.scope for each in limits}) == 1
+        return headers_of([each.quota(each.limit.id if alone else f"{each.scope} {each.limit.id}") for each in limits])
 
     def to_dict(self) -> dict[str, Any]:
         """`limits`, each as a dict, and `binding`, the name of the one that binds, such as `service:llm_api requests/1m`."""

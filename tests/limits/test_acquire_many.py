@@ -74,7 +74,7 @@ def test_the_script_in_a_table(calls: Calls) -> None:
         [1, 0, 0, 0, 0, START_US],
         [0, 1, 0, -1, MINUTE_US, START_US],
     ]
-    assert calls.peek(both, START_US)[3::4] == [2, 3]
+    assert calls.peek(both, START_US)[3::5] == [2, 3]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -219,12 +219,33 @@ def test_usage_is_json(limiter: HierarchicalLimiter) -> None:
         "remaining": 7,
         "retry_after_s": 0.0,
         "reset_after_s": 60.0,
+        "shadow": False,
+        "shadowed": 0,
     }
     assert [(each["limit"], each["retry_after_s"]) for each in found["limits"]][1:] == [
         ("burst", 6.0),
         ("in_flight", 0.0),
         ("tokens/1h", 0.0),
     ]
+
+
+def test_a_shadow_is_in_the_usage_and_in_no_header(redis_client: Redis, realm: str) -> None:
+    """It holds nobody back, so no caller need know of it."""
+    windows: list[Any] = [{"limit": 9, "per": "1m"}, {"limit": 2, "per": "10s", "shadow": True}]
+    limiter = Limiter(redis_client, "a", realm=realm, windows=windows)
+    for _ in range(3):
+        limiter.check_and_consume(now_us=at(0))
+
+    usage = limiter.usage(now_us=at(0))
+
+    assert {each.limit.id: (each.used, each.remaining, each.shadowed) for each in usage} == {
+        "requests/1m": (3, 6, 0),
+        "requests/10s": (3, 0, 1),
+    }
+    assert usage.headers()["RateLimit"] == '"requests/1m";r=6;t=60'
+    assert "Retry-After" not in usage.headers()
+    assert usage.binding is not None
+    assert usage.binding.limit.id == "requests/1m"
 
 
 def test_asyncio_limiters_say_the_same(server_url: str, redis_client: Redis, realm: str) -> None:

@@ -7,7 +7,7 @@ local function scarcest(limits, cost)
   local least, found
   for i = 1, #limits do
     local limit = limits[i]
-    if cost[limit.rule.unit] > 0 then
+    if cost[limit.rule.unit] > 0 and not limit.rule.kind.is_shadow then
       local share = ledger.remaining(limit) / limit.rule.capacity
       if not least or share < least then
         least, found = share, limit
