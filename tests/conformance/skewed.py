@@ -1,7 +1,7 @@
-"""A client whose clocks are wrong: `python skewed.py URL REALM SKEW_S UNTIL_US`.
+"""A client whose clocks are wrong: `python skewed.py URL REALM SKEW_S`.
 
-Hammers a limit of 40 in any half second until the server's clock says so, and prints when each of its calls was admitted, by
-the server's clock, as JSON.
+Says in the list `here` that it is there, and hammers the service until a time of the server's clock that it is given in the list
+`until_us`. Prints when each of its calls was admitted, by the server's clock, as JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import cast
 
 SKEW_S = float(sys.argv[3])
 wall, steady = time.time, time.monotonic
@@ -22,7 +23,9 @@ from turgor.limits import Call, HierarchicalLimiter, RateToken  # noqa: E402
 
 client = Redis.from_url(sys.argv[1])
 limiter, admitted_us, now_us = HierarchicalLimiter(client, realm=sys.argv[2]), list[int](), 0
-while now_us < int(sys.argv[4]):
+client.rpush("here", SKEW_S)
+_, until_us = cast("tuple[bytes, bytes]", client.blpop(["until_us"]))
+while now_us < int(until_us):
     one = limiter.try_acquire(service="api")
     many = limiter.acquire_many([Call("api")] * 3)
     tokens = [token for token in (one, *many) if isinstance(token, RateToken)]
