@@ -56,9 +56,13 @@ class LimitsView:
         if self._version is None:
             self.refresh()
 
+    def is_fresh(self) -> bool:
+        """Whether `config` would answer without asking the server."""
+        return self._clock() - self._checked < REFRESH_S
+
     def config(self) -> LimitsConfig:
         """The limits in force, or as they were last seen while the server is out of reach."""
-        if self._clock() - self._checked >= REFRESH_S:
+        if not self.is_fresh():
             try:
                 return self.refresh()
             except UNREACHABLE:

@@ -221,7 +221,11 @@ class Turgor:
 
     def broker_key(self, queue: str) -> str:
         """The key of the list that kombu reads for `queue`."""
-        return self.app.conf.broker_transport_options.get("global_keyprefix", "") + queue
+        return self._key_prefix + queue
+
+    @cached_property
+    def _key_prefix(self) -> str:
+        return self.app.conf.broker_transport_options.get("global_keyprefix", "")
 
     def start(self) -> None:
         """Check the server and publish the limits. Workers and dispatchers do this first.

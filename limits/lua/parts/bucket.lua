@@ -5,7 +5,7 @@
 -- a key. They only matter when the rate has changed.
 local PACKED = '<df'
 local SAME_RATE = 1e-7
-local bucket = {}
+local bucket = {is_bucket = true}
 
 function bucket.load(key)
   local packed = redis.call('GET', key)
