@@ -14,15 +14,15 @@ from celery.signals import worker_process_init
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
-from ..limits.config import LimitsConfig
 from ..limits.account_book import check_scope
+from ..limits.config import LimitsConfig
 from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
 from ..limits.lua import Client
 from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
-from ..limits.usage import LimitUsage
+from ..limits.usage import Usage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
@@ -171,7 +171,7 @@ class Turgor:
                 return replace(found, task=task_id)
         return Explanation(task_id, TaskState.UNKNOWN)
 
-    def usage(self, scope: str) -> tuple[LimitUsage, ...]:
+    def usage(self, scope: str) -> Usage:
         """How full each limit of a scope is, such as `global`, `service:llm_api` or `loop:planner-7`.
 
         Raises

@@ -294,9 +294,7 @@ def test_tokens_that_were_settled_stay_spent_when_the_call_is_throttled(heard: R
 def test_a_throttled_call_of_an_endpoint_closes_the_endpoint(heard: Realm) -> None:
     heard.limiter.acquire(service="llm", endpoint="chat", now_us=START_US).throttled(now_us=START_US)
 
-    assert heard.regulator.states(now_us=START_US) == (
-        RegulatorState("endpoint:llm/chat", closed_for_s=1.0, reason="throttled"),
-    )
+    assert heard.regulator.states(now_us=START_US) == (RegulatorState("endpoint:llm/chat", closed_for_s=1.0, reason="throttled"),)
 
 
 def test_a_throttled_call_of_no_service_closes_nothing(redis_client: Redis, realm: str) -> None:
