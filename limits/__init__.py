@@ -16,7 +16,10 @@ from .errors import (
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
-from .rate_token import Outcome, RateToken
+from .observation import Observation, Quota
+from .outcome import Outcome
+from .rate_token import RateToken
+from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .tally import LimiterStatistics
 from .usage import LimitUsage
@@ -36,9 +39,13 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "Observation",
     "Outcome",
+    "Quota",
     "RateLimited",
     "RateToken",
+    "Regulator",
+    "RegulatorState",
     "ServerUnreachable",
     "TaskScopes",
     "TurgorError",
