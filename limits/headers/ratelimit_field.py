@@ -78,8 +78,8 @@ def _read_dictionary(field: bytes) -> Items | None:
 
 
 def _is_limit(limit: Mapping[str, Any]) -> bool:
-    window = limit.get("t")
-    return (_is_count(limit.get("r")) or _is_count(limit.get("q"))) and (window is None or _is_count(window))
+    said = [limit[key] for key in ("q", "r", "t") if limit.get(key) is not None]
+    return all(_is_count(each) for each in said) and (limit.get("r") is not None or limit.get("q") is not None)
 
 
 def _is_count(value: object) -> bool:
