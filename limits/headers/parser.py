@@ -21,16 +21,16 @@ Headers: TypeAlias = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 RETRY_AFTER, RETRY_AFTER_MS, RESET_AFTER = "retry-after", "retry-after-ms", "x-ratelimit-reset-after"
 TOO_MANY_REQUESTS, OVERLOADED, FORBIDDEN, UNAVAILABLE = 429, 529, 403, 503
 
-_TRIPLES = (*PLAIN_TRIPLES, ANTHROPIC_WHOLE, *ANTHROPIC_PARTS)
+TRIPLES = (*PLAIN_TRIPLES, ANTHROPIC_WHOLE, *ANTHROPIC_PARTS)
 _FAMILIES = {
     RETRY_AFTER: HeaderFamily.RETRY_AFTER,
     RETRY_AFTER_MS: HeaderFamily.RETRY_AFTER,
     RESET_AFTER: HeaderFamily.X_RATELIMIT,
     POLICY: HeaderFamily.STRUCTURED,
     SERVICE_LIMIT: HeaderFamily.STRUCTURED,
-    **{name: triple.family for triple in _TRIPLES for name in triple.names},
+    **{name: triple.family for triple in TRIPLES for name in triple.names},
 }
-_NAMES = frozenset((*_FAMILIES, "age", "date"))
+NAMES = frozenset((*_FAMILIES, "age", "date"))
 # Longer than any of these headers has a reason to be.
 _MAX_LENGTH = 4_096
 _AGED = re.compile("0*[1-9][0-9]*")
@@ -75,7 +75,7 @@ class HeaderParser:
         pairs = cast("Iterable[tuple[object, object]]", headers.items() if isinstance(headers, Mapping) else headers)
         for name, value in pairs:
             lower = _text(name).lower()
-            if lower not in _NAMES:
+            if lower not in NAMES:
                 continue
             text = _text(value).strip()
             seen[lower] = f"{seen[lower]}, {text}" if lower in seen else text
