@@ -57,16 +57,17 @@ class HeaderParser:
             counts instead: a service's resets are times of the service's clock.
         """
         seen = self._collect(headers)
-        clock_s = time.time() if now_s is None else now_s
-        now_s = clock_s
-        if (date := seen.get("date")) is not None and "age" not in seen:
-            sent_s = parse_http_date(date, clock_s)
-            now_s = clock_s if sent_s is None else sent_s
         # "they SHOULD be ignored on responses that come from cache" (section 7.3 of the IETF's draft)
         cached = _AGED.fullmatch(seen.get("age", "")) is not None
         self._tally.count_response(cached=cached)
-        retry_after_s = self._read_retry_after(seen, now_s)
-        quotas = () if cached else tuple(dict.fromkeys(self._read_quotas(seen, now_s)))
+        retry_after_s: float | None = None
+        quotas: tuple[Quota, ...] = ()
+        if not seen.keys().isdisjoint(_FAMILIES):
+            clock_s = time.time() if now_s is None else now_s
+            sent_s = None if cached else parse_http_date(seen.get("date", ""), clock_s)
+            moment_s = clock_s if sent_s is None else sent_s
+            retry_after_s = self._read_retry_after(seen, moment_s)
+            quotas = () if cached else tuple(dict.fromkeys(self._read_quotas(seen, moment_s)))
         return Observation(quotas, retry_after_s, _is_throttled(status, retry_after_s, quotas))
 
     def _collect(self, headers: Headers) -> dict[str, str]:
