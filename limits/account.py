@@ -132,7 +132,6 @@ class Account:
             binding.limit.capacity,
         )
 
-
     def _held_back(self, reply: Sequence[Any]) -> Decision | None:
         """The refusal of what peek.lua found besides the limits, if there was any."""
         rest = reply[len(self.limits) * _FIELDS :]
