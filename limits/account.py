@@ -84,7 +84,7 @@ class Account:
         """What acquire.lua said."""
         allowed, position, remaining, retry_after_us, reset_after_us = reply[:5]
         if not allowed and not position:
-            return _held_back(*reply[6:8], retry_after_us)
+            return _held_back(reply[6], reply[7], retry_after_us)
         if not position:
             return Decision(bool(allowed))
         scope, limit = self.limits[int(position) - 1]

@@ -117,7 +117,9 @@ class TokenLimits(Table):
 
     def limits(self) -> tuple[Limit, ...]:
         """The limits that the table states, shortest period first."""
-        return tuple(Limit(LimitKind.WINDOW, rate.limit, Unit.TOKENS, rate.period_us, shadow=rate.shadow) for rate in _rates(self))
+        return tuple(
+            Limit(LimitKind.WINDOW, rate.limit, Unit.TOKENS, rate.period_us, shadow=rate.shadow) for rate in _rates(self)
+        )
 
 
 class ScopeTable(Table):

@@ -18,9 +18,7 @@ _BAR_WIDTH = 10
 _NUMBERS = frozenset({"used", "lanes", "opens in", "tasks"})
 
 
-def render(
-    survey: Survey, usage: Iterable[LimitUsage] = (), held: Iterable[RegulatorState] = ()
-) -> RenderableType:
+def render(survey: Survey, usage: Iterable[LimitUsage] = (), held: Iterable[RegulatorState] = ()) -> RenderableType:
     """Counts, what is paused or closed, limits, closed gates and lanes."""
     return Group(
         counts(survey),

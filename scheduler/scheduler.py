@@ -183,9 +183,7 @@ class Scheduler:
         verdict: bytes = _PUT_BACK(self.client, self._realm, now_us, task, fence, self._claim_within_us)
         return verdict == b"returned"
 
-    def throttle(
-        self, task: str, fence: str | int, seconds: float, *, reason: str = "429", now_us: int | str = ""
-    ) -> bool:
+    def throttle(self, task: str, fence: str | int, seconds: float, *, reason: str = "429", now_us: int | str = "") -> bool:
         """Close the scope of a task that its service refused, and give the task back to the head of its lane.
 
         The scope is the task's endpoint, or else its service; it opens in `seconds`, as a ramp. False if the

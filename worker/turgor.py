@@ -14,8 +14,8 @@ from celery.signals import worker_process_init
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
-from ..limits.config import LimitsConfig
 from ..limits.account_book import check_scope
+from ..limits.config import LimitsConfig
 from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
 from ..limits.lua import Client

@@ -113,7 +113,15 @@ def test_a_shadow_keeps_the_fill_when_it_steps_into_the_light(calls: Calls) -> N
 
 def test_a_whole_table_or_a_single_window_is_a_shadow() -> None:
     assert limits_in(
-        {"global": {"requests_per_minute": 60, "burst_capacity": 5, "max_in_flight": 2, "token_limits": {"per_day": 9}, "shadow": True}}
+        {
+            "global": {
+                "requests_per_minute": 60,
+                "burst_capacity": 5,
+                "max_in_flight": 2,
+                "token_limits": {"per_day": 9},
+                "shadow": True,
+            }
+        }
     ) == [
         "60 requests per 1m (shadow)",
         "bursts of 5 requests, 60 per 1m (shadow)",
@@ -129,7 +137,12 @@ def test_a_whole_table_or_a_single_window_is_a_shadow() -> None:
                 "token_limits": {"windows": [{"limit": 9, "per": "1s", "shadow": True}]},
             }
         }
-    ) == ["60 requests per 1m (shadow)", "600 requests per 1h", "bursts of 5 requests, 60 per 1m (shadow)", "9 tokens per 1s (shadow)"]
+    ) == [
+        "60 requests per 1m (shadow)",
+        "600 requests per 1h",
+        "bursts of 5 requests, 60 per 1m (shadow)",
+        "9 tokens per 1s (shadow)",
+    ]
 
 
 def test_the_shadow_of_a_service_does_not_fall_on_its_endpoints() -> None:

@@ -196,8 +196,12 @@ def test_held_back(case: Case, redis_client: Redis) -> None:
         call=throttle("a"),
         reply=True,
         after={
-            "lanes": {"api": "a"}, "places": {"api": GATE}, "wakes": {GATE: 30.0}, "leases": {"b": "2", "c": "3"},
-            "messages": ["a", "b", "c"], "redelivered": {},
+            "lanes": {"api": "a"},
+            "places": {"api": GATE},
+            "wakes": {GATE: 30.0},
+            "leases": {"b": "2", "c": "3"},
+            "messages": ["a", "b", "c"],
+            "redelivered": {},
         },
     ),
     Case(
