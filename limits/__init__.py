@@ -1,6 +1,7 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .asynchronous_registry import AsyncLimitsRegistry
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import (
@@ -11,12 +12,16 @@ from .errors import (
     ServerUnreachable,
     TurgorError,
     UnknownService,
+    UnknownVersion,
     UnsupportedServer,
+    VersionConflict,
 )
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
+from .limits_version import LimitsVersion
 from .rate_token import Outcome, RateToken
+from .registry import LimitsRegistry
 from .scope import TaskScopes
 from .tally import LimiterStatistics
 from .usage import LimitUsage
@@ -24,6 +29,7 @@ from .usage import LimitUsage
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
+    "AsyncLimitsRegistry",
     "AsyncRateToken",
     "ConfigError",
     "CostTooLarge",
@@ -36,6 +42,8 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "LimitsRegistry",
+    "LimitsVersion",
     "Outcome",
     "RateLimited",
     "RateToken",
@@ -44,5 +52,7 @@ __all__ = [
     "TurgorError",
     "Unit",
     "UnknownService",
+    "UnknownVersion",
     "UnsupportedServer",
+    "VersionConflict",
 ]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
-from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .asynchronous_registry import AsyncLimitsRegistry
+from .asynchronous_view import AsyncLimitsView
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited, ServerUnreachable
@@ -17,6 +18,7 @@ from .link import AsyncLink
 from .rate_token import SETTLE, Charge, Outcome, log
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
+from .view import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -143,11 +145,12 @@ class AsyncHierarchicalLimiter(AllLevels):
         *,
         realm: str = "default",
         lease_s: float = DEFAULT_LEASE_S,
+        program: str = PROGRAM,
     ) -> None:
         super().__init__(realm, lease_s)
         given = None if limits is None else LimitsConfig.load(limits)
         self._link = AsyncLink(client)
-        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given)
+        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given, program=program)
 
     async def acquire(
         self,

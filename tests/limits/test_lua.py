@@ -9,11 +9,11 @@ import pytest
 from redis import Redis
 
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
+from turgor.limits.publication import BRING, PUBLISH
 from turgor.limits.rate_token import SETTLE
-from turgor.limits.registry import PUBLISH
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH]
+SCRIPTS = [ACQUIRE, BRING, PEEK, PUBLISH, SETTLE]
 
 
 def write(folder: Path, **files: str) -> Path:
