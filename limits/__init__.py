@@ -20,8 +20,11 @@ from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
 from .limits_version import LimitsVersion
-from .rate_token import Outcome, RateToken
+from .observation import Observation, Quota
+from .outcome import Outcome
+from .rate_token import RateToken
 from .registry import LimitsRegistry
+from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .tally import LimiterStatistics
 from .usage import LimitUsage
@@ -44,9 +47,13 @@ __all__ = [
     "LimitsConfig",
     "LimitsRegistry",
     "LimitsVersion",
+    "Observation",
     "Outcome",
+    "Quota",
     "RateLimited",
     "RateToken",
+    "Regulator",
+    "RegulatorState",
     "ServerUnreachable",
     "TaskScopes",
     "TurgorError",

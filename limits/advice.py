@@ -103,7 +103,8 @@ def _number(limit: Limit) -> str:
 
 def _implies(tight: Limit, loose: Limit) -> bool:
     """Whether whatever `tight` admits, `loose` would admit as well."""
-    if tight.unit is not loose.unit:
+    # A shadow limit holds nothing, and one that would never hold anything says so in its count.
+    if tight.unit is not loose.unit or tight.shadow or loose.shadow:
         return False
     match tight.kind, loose.kind:
         case LimitKind.IN_FLIGHT, LimitKind.IN_FLIGHT:

@@ -11,24 +11,30 @@ from .asynchronous_view import AsyncLimitsView
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited, ServerUnreachable
+from .headers import parse_headers
 from .hierarchical import AllLevels
-from .limit import Unit
+from .limit import SECOND_US, Unit
 from .limiter import OneScope
 from .link import AsyncLink
-from .rate_token import SETTLE, Charge, Outcome, log
+from .outcome import Outcome
+from .rate_token import SETTLE, Charge, log
+from .regulator import CLOSE, OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
 from .view import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from .account import Account
+    from .headers import Headers
     from .hierarchical import LimitsSource
     from .limit import Limit
     from .limit_options import LimitOptions
     from .lua import AsyncClient
+    from .observation import Observation
     from .scope import TaskScopes
     from .usage import LimitUsage
 
@@ -52,6 +58,22 @@ class AsyncRateToken(Charge):
     async def failed(self, *, now_us: int | None = None) -> None:
         """`RateToken.failed`."""
         await self._end(Outcome.FAILED, self._unspent(), now_us)
+
+    async def throttled(self, retry_after: float | timedelta | None = None, *, now_us: int | None = None) -> None:
+        """`RateToken.throttled`."""
+        values = self._closing(retry_after, now_us)
+        if values and self._outcome is Outcome.OPEN:
+            await self._link.run(CLOSE, *values)
+        await self._end(Outcome.THROTTLED, self._unspent(), now_us)
+
+    async def observe(self, headers: Headers, status: int | None = None, *, now_us: int | None = None) -> Observation:
+        """`RateToken.observe`."""
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := self._observing(observation, now_us):
+            await self._link.run(OBSERVE, *values)
+        if observation.is_throttled:
+            await self._end(Outcome.THROTTLED, self._unspent(), now_us)
+        return observation
 
     async def __aenter__(self) -> Self:
         return self
@@ -191,9 +213,19 @@ class AsyncHierarchicalLimiter(AllLevels):
     async def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
         """`HierarchicalLimiter.usage`."""
         account = (await self._current_book()).of_scope(scope)
-        if not account.rules:
+        if not account.limits:
             return ()
         return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+
+    async def observe(
+        self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None
+    ) -> Observation:
+        """`HierarchicalLimiter.observe`."""
+        scope, rules = (await self._current_book()).of_call((service, endpoint, "", "")).observed()
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := observing(self._teller.prefix, scope, rules, observation, now_us):
+            await self._link.run(OBSERVE, *values)
+        return observation
 
     async def refresh(self) -> LimitsConfig:
         """`HierarchicalLimiter.refresh`."""
@@ -210,7 +242,7 @@ class AsyncHierarchicalLimiter(AllLevels):
         account = (await self._current_book()).of_call(names)
         holder = self._teller.holder(account)
         values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
         if not self._teller.admits(reply, weight, tokens):
             return account.decision(reply)
         return AsyncRateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)

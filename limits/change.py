@@ -78,9 +78,15 @@ def _leaves(table: Mapping[str, Any], way: str = "") -> Iterator[tuple[str, Any]
             if key != "endpoints":
                 yield from _leaves(cast("Mapping[str, Any]", value), f"{way}{key}.")
         elif key == "windows":
-            yield from ((f"{way}windows[{each['per']}]", each["limit"]) for each in value)
+            yield from ((f"{way}windows[{each['per']}]", _window(each)) for each in value)
         else:
             yield f"{way}{key}", value
+
+
+def _window(stated: Mapping[str, Any]) -> Any:
+    """Its limit alone, if it says no more."""
+    others = {key: value for key, value in stated.items() if key != "per"}
+    return others if others.keys() > {"limit"} else others["limit"]
 
 
 def _shown(value: object) -> str:

@@ -17,10 +17,13 @@ from .account_book import AccountBook, Names, names_of
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited
+from .headers import parse_headers
 from .keys import Keys
+from .limit import SECOND_US
 from .link import Link
 from .rate_token import RateToken
 from .registry import LimitsRegistry
+from .regulator import OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED, Teller, Values
 from .view import PROGRAM, LimitsView
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from .account import Account
+    from .headers import Headers
     from .lua import Client
+    from .observation import Observation
     from .scope import TaskScopes
     from .tally import LimiterStatistics
     from .usage import LimitUsage
@@ -177,9 +182,41 @@ class HierarchicalLimiter(AllLevels):
             There is no such service, or no such kind of scope.
         """
         account = self._current_book().of_scope(scope)
-        if not account.rules:
+        if not account.limits:
             return ()
         return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+
+    def observe(
+        self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None
+    ) -> Observation:
+        """Take in what a response says of its service's limits, for every process of the realm.
+
+        It only ever tightens. Where the service has less left than our limits in the same unit, no more is
+        admitted until its reset. A response that refused a call for its rate (429) closes the scope for as long
+        as it asks for, once, however many calls are refused meanwhile. Odd headers are ignored.
+
+        Parameters
+        ----------
+        service, endpoint:
+            Who was called. The endpoint's own limits are meant, if it has any; or else the service's.
+        headers, status:
+            Of the response: a mapping, or pairs; and its status code.
+
+        Returns
+        -------
+        Observation
+            What the headers were understood to say.
+
+        Raises
+        ------
+        UnknownService, InvalidScope
+            The limits do not name the service, or a name is not possible.
+        """
+        scope, rules = self._current_book().of_call((service, endpoint, "", "")).observed()
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := observing(self._teller.prefix, scope, rules, observation, now_us):
+            self._link.run(OBSERVE, *values)
+        return observation
 
     def refresh(self) -> LimitsConfig:
         """Follow a change of the limits at once, and return what is in force."""
@@ -196,7 +233,7 @@ class HierarchicalLimiter(AllLevels):
         account = self._current_book().of_call(names)
         holder = self._teller.holder(account)
         values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        reply: Sequence[Any] = self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
         if not self._teller.admits(reply, weight, tokens):
             return account.decision(reply)
         return RateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)

@@ -68,6 +68,7 @@ def test_a_limit_that_another_one_implies(text: str, useless: str, tighter: str)
         "[services.a]\nrequests_per_minute = 60\ntoken_limits = { per_minute = 90 }",
         "[loop_types.x]\nrequests_per_minute = 1\n[loops.y]\nrequests_per_minute = 5",
         "[global]\nmax_in_flight = 5\nrequests_per_minute = 5",
+        '[global]\nrequests_per_minute = 100\nwindows = [{ limit = 1, per = "1s", shadow = true }]',
     ],
 )
 def test_nothing_is_said_of_limits_that_may_bind(text: str) -> None:

@@ -55,6 +55,6 @@ MUTANTS = (
     Mutant("what a lost release held is never given back", "lease.apply(self, 'unhold'", "tostring(self"),
     Mutant("a change of the limits does not concern what waits", "if redis.call('GET', key('dispatched')) ~= definitions.version then", "if false then"),
     Mutant("a delayed task comes a millisecond early", "if due > now then", "if due > now + 1000 then"),
-    Mutant("a lane that has more work is forgotten", "  if lane.head(self) then\n    lane.place(self)\n  end\n", ""),
+    Mutant("a lane that has more work is forgotten", "head)\n    lane.place(self)\n", "head)\n"),
     Mutant("a task that has waited too long is dropped in silence", "redis.call('HSET', key('expired'), waiting.task,", "tostring("),
 )  # fmt: skip
