@@ -56,16 +56,16 @@ class AsyncLimitsRegistry:
         now_us: int | None = None,
     ) -> LimitsVersion:
         """`LimitsRegistry.amend`."""
-        for _ in range(ATTEMPTS):
+        attempts = ATTEMPTS if expected_version is None else 1
+        while True:
+            attempts -= 1
             seen = await self.version() if expected_version is None else expected_version
             config = amended(await self.at(seen) if seen else LimitsConfig(), scope, settings)
             try:
                 return await self.apply(config, expected_version=seen, by=by, note=note, now_us=now_us)
-            except VersionConflict as error:
-                conflict = error
-                if expected_version is not None:
-                    break
-        raise conflict
+            except VersionConflict:
+                if not attempts:
+                    raise
 
     async def bring(self, config: LimitsConfig, program: str, *, now_us: int | None = None) -> Answer:
         """`LimitsRegistry.bring`."""

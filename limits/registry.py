@@ -101,16 +101,16 @@ class LimitsRegistry:
         now_us: int | None = None,
     ) -> LimitsVersion:
         """Change some limits of one scope; see `amended`. What others apply meanwhile is kept."""
-        for _ in range(ATTEMPTS):
+        attempts = ATTEMPTS if expected_version is None else 1
+        while True:
+            attempts -= 1
             seen = self.version() if expected_version is None else expected_version
             config = amended(self.at(seen) if seen else LimitsConfig(), scope, settings)
             try:
                 return self.apply(config, expected_version=seen, by=by, note=note, now_us=now_us)
-            except VersionConflict as error:
-                conflict = error
-                if expected_version is not None:
-                    break
-        raise conflict
+            except VersionConflict:
+                if not attempts:
+                    raise
 
     def bring(self, config: LimitsConfig, program: str, *, now_us: int | None = None) -> Answer:
         """Say which limits this process brings. They are put in force if they are new; see `bring.lua`.
