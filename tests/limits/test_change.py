@@ -54,8 +54,8 @@ def test_each_key_of_each_scope_is_one_change() -> None:
 
 
 def test_the_way_back_is_the_mirror_image() -> None:
-    old = {"global": {"requests_per_day": 1}, "services": {"a": {"max_in_flight": 5}}}
-    new = {"services": {"a": {"max_in_flight": 6}}, "loop_types": {"x": {}}}
+    old: dict[str, Any] = {"global": {"requests_per_day": 1}, "services": {"a": {"max_in_flight": 5}}}
+    new: dict[str, Any] = {"services": {"a": {"max_in_flight": 6}}, "loop_types": {"x": {}}}
     there = changes(LimitsConfig.load(old), LimitsConfig.load(new))
     back = changes(LimitsConfig.load(new), LimitsConfig.load(old))
     assert len(there) == len(back) == 3

@@ -52,8 +52,8 @@ def test_a_window_counts_on_whatever_its_limit_becomes(calls: Calls, unit: Unit,
         counted = log.within(PERIOD_US, now_us)
         # A unit counts for up to 1% longer than the period.
         assert max(0, capacity - log.within(PERIOD_US * 101 // 100, now_us)) <= left <= max(0, capacity - counted)
-        cost = {"requests": units} if unit is Unit.REQUESTS else {"requests": 1, "tokens": units}
-        allowed = calls.acquire(account, Ask(now_us, **cost))[0]
+        ask = Ask(now_us, requests=units) if unit is Unit.REQUESTS else Ask(now_us, tokens=units)
+        allowed = calls.acquire(account, ask)[0]
         assert bool(allowed) == (units <= left)
         if allowed:
             log.entries.append((now_us, units))

@@ -14,6 +14,7 @@ from ...limits.config import LimitsConfig
 from ...limits.errors import TurgorError, UnknownService, VersionConflict
 from ...limits.registry import ATTEMPTS, LimitsRegistry
 from ...limits.server import UNREACHABLE
+from ..declared import tasks_that_never_run
 from .group import turgor_of
 
 _NONE = "none"
@@ -29,17 +30,21 @@ _EXPECT = click.option(
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--strict", is_flag=True, help="Advice counts as a mistake.")
-def check(file: str, strict: bool) -> None:
+@click.pass_context
+def check(ctx: click.Context, *, file: str, strict: bool) -> None:
     """Validate FILE, and touch nothing.
 
-    Says all mistakes at once, and which limits can never bind. The exit status is 1 if there is a mistake.
+    Says all mistakes at once, and which limits can never bind; where an app is named, also which of its tasks
+    could never run. The exit status is 1 if there is a mistake.
     """
     config = LimitsConfig.load(file)
     warnings = advice(config)
+    if getattr(ctx.obj, "turgor", None) is not None:
+        warnings += tasks_that_never_run(turgor_of(ctx).app, config)
     for line in warnings:
         click.echo(f"{file}: {line}", err=True)
     if warnings and strict:
-        raise click.ClickException(f"{file}: {len(warnings)} limits are of no use")
+        raise click.ClickException(f"{file}: {len(warnings)} warnings, and --strict")
     count = sum(map(len, config.definitions().values()))
     click.echo(f"{file}: {count} limits on {len(config.definitions())} scopes, no mistakes")
 
