@@ -219,8 +219,8 @@ def _insist(ask: Callable[[], Any], task: str, turgor: Turgor, retry_policy: dic
             policy = {key: retry_policy[key] for key in _RETRY_OPTIONS if key in retry_policy}
             retry_over_time(ask, UNREACHABLE, **policy)
     except UNREACHABLE as error:
-        reason = error if isinstance(error, ServerUnreachable) else f"no Redis at {without_password(turgor.url)}: {error}"
-        raise OperationalError(f"task {task} is not submitted: {reason}") from error
+        reason = error.__cause__ if isinstance(error, ServerUnreachable) else error
+        raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {reason}") from error
 
 
 def _due_us(eta: str | None, timezone: Any) -> int | None:
