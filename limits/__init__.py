@@ -2,6 +2,7 @@
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
 from .asynchronous_registry import AsyncLimitsRegistry
+from .call import Call
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import (
@@ -27,13 +28,14 @@ from .registry import LimitsRegistry
 from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .tally import LimiterStatistics
-from .usage import LimitUsage
+from .usage import LimitUsage, Usage
 
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
     "AsyncLimitsRegistry",
     "AsyncRateToken",
+    "Call",
     "ConfigError",
     "CostTooLarge",
     "Decision",
@@ -61,5 +63,6 @@ __all__ = [
     "UnknownService",
     "UnknownVersion",
     "UnsupportedServer",
+    "Usage",
     "VersionConflict",
 ]

@@ -56,7 +56,7 @@ class AsyncLimitsView:
     async def _follow(self) -> LimitsConfig:
         version = await self._version_in_force()
         if version != self._version:
-            self._config = await self._registry.current() or LimitsConfig()
+            self._config = await self._registry.current() or self._config
             self._version = version
         self._checked = self._clock()
         return self._config

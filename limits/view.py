@@ -50,11 +50,12 @@ class LimitsView:
         self._checked = float("-inf")
 
     def refresh(self) -> LimitsConfig:
-        """Say what the application brings, and follow what is in force."""
+        """Say what the application brings, and follow what is in force. A server that has lost it is told again."""
         with self._lock:
             version = self._version_in_force()
             if version != self._version:
-                self._config = self._registry.current() or LimitsConfig()
+                # A server that has lost its data has no limits. Calls go on under those that were last seen.
+                self._config = self._registry.current() or self._config
                 self._limited = _limited_scopes(self._config)
                 self._version = version
             self._checked = self._clock()
@@ -73,9 +74,13 @@ class LimitsView:
         if self._version is None:
             self.refresh()
 
+    def is_fresh(self) -> bool:
+        """Whether `config` would answer without asking the server."""
+        return self._clock() - self._checked < REFRESH_S
+
     def config(self) -> LimitsConfig:
         """The limits in force, or as they were last seen while the server is out of reach."""
-        if self._clock() - self._checked >= REFRESH_S:
+        if not self.is_fresh():
             try:
                 return self.refresh()
             except UNREACHABLE:

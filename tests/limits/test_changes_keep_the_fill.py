@@ -19,6 +19,7 @@ from turgor.limits.limit import SECOND_US
 
 PERIOD_US = 10 * SECOND_US
 COUNTS = st.integers(1, 30)
+FASTEST = 200
 ELAPSED_US = st.sampled_from([0, 0, 1, 50_000, 300_000, SECOND_US, 3 * SECOND_US, 9_999_999, PERIOD_US, 2 * PERIOD_US])
 
 
@@ -61,17 +62,18 @@ def test_a_window_counts_on_whatever_its_limit_becomes(calls: Calls, unit: Unit,
 
 
 @examples(80)
-@given(steps=st.lists(st.tuples(ELAPSED_US, COUNTS, st.integers(1, 200), st.integers(1, 8)), min_size=1, max_size=60))
+@given(steps=st.lists(st.tuples(ELAPSED_US, COUNTS, st.integers(1, FASTEST), st.integers(1, 8)), min_size=1, max_size=60))
 def test_a_bucket_owes_the_same_units_whatever_its_size_and_rate_become(
     calls: Calls, steps: list[tuple[int, int, int, int]]
 ) -> None:
     """What is owed is a number of units, that falls at the rate in force, and no change adds to it or takes from it."""
     scope, now_us, owed, rate = new_scope(), START_US, 0.0, (1, 1)
-    for elapsed, capacity, refill, units in steps:
+    for number, (elapsed, capacity, refill, units) in enumerate(steps, 1):
         now_us += elapsed
         owed = max(0.0, owed - elapsed * rate[0] / rate[1])
         account = Account([(scope, bucket(capacity, refill, MINUTE_US))])
-        rounding = 2 * refill / MINUTE_US + 1e-6
+        # Each charge and each conversion may round up by a microsecond, at whatever rate was in force then.
+        rounding = number * 2 * FASTEST / MINUTE_US + 1e-6
         left = calls.peek(account, now_us)[0]
         assert math.floor(capacity - owed - rounding) <= left or owed >= capacity
         assert left <= max(0, math.floor(capacity - owed + rounding))

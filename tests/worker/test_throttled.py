@@ -26,7 +26,7 @@ def test_a_throttled_task_closes_its_service_and_runs_again_when_it_opens(
     crew = hire(settings.but(limits=LIMITS), pool=pool)
     result = crew.proj.throttled.delay(str(tmp_path / "marker"), 1.5)
     crew.start_of(result.id)
-    state = wait_until(lambda: crew.proj.turgor.regulator.states(), description="the service is closed")[0]
+    state = wait_until(crew.proj.turgor.regulator.states, description="the service is closed")[0]
     follower = crew.proj.call.delay("second")
 
     assert (state.scope, state.reason) == ("service:api", "429")
