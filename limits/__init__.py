@@ -1,6 +1,7 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .asynchronous_registry import AsyncLimitsRegistry
 from .call import Call
 from .config import LimitsConfig
 from .decision import Decision
@@ -12,14 +13,18 @@ from .errors import (
     ServerUnreachable,
     TurgorError,
     UnknownService,
+    UnknownVersion,
     UnsupportedServer,
+    VersionConflict,
 )
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
+from .limits_version import LimitsVersion
 from .observation import Observation, Quota
 from .outcome import Outcome
 from .rate_token import RateToken
+from .registry import LimitsRegistry
 from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .tally import LimiterStatistics
@@ -28,6 +33,7 @@ from .usage import LimitUsage, Usage
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
+    "AsyncLimitsRegistry",
     "AsyncRateToken",
     "Call",
     "ConfigError",
@@ -41,6 +47,8 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "LimitsRegistry",
+    "LimitsVersion",
     "Observation",
     "Outcome",
     "Quota",
@@ -53,6 +61,8 @@ __all__ = [
     "TurgorError",
     "Unit",
     "UnknownService",
+    "UnknownVersion",
     "UnsupportedServer",
     "Usage",
+    "VersionConflict",
 ]

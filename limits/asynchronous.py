@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
-from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .asynchronous_registry import AsyncLimitsRegistry
+from .asynchronous_view import AsyncLimitsView
 from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
@@ -23,6 +24,7 @@ from .regulator import CLOSE, OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
 from .usage import Usage
+from .view import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -179,11 +181,12 @@ class AsyncHierarchicalLimiter(AllLevels):
         *,
         realm: str = "default",
         lease_s: float = DEFAULT_LEASE_S,
+        program: str = PROGRAM,
     ) -> None:
         super().__init__(realm, lease_s)
         given = None if limits is None else LimitsConfig.load(limits)
         self._link = AsyncLink(client)
-        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given)
+        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given, program=program)
 
     async def acquire(
         self,
