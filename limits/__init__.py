@@ -2,7 +2,7 @@
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
 from .config import LimitsConfig
-from .decision import Decision
+from .decision import Decision, Source
 from .errors import (
     ConfigError,
     CostTooLarge,
@@ -16,6 +16,7 @@ from .errors import (
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
+from .outage import OnUnreachable
 from .rate_token import Outcome, RateToken
 from .scope import TaskScopes
 from .tally import LimiterStatistics
@@ -36,10 +37,12 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "OnUnreachable",
     "Outcome",
     "RateLimited",
     "RateToken",
     "ServerUnreachable",
+    "Source",
     "TaskScopes",
     "TurgorError",
     "Unit",

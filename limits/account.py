@@ -5,11 +5,13 @@ It speaks the scripts' language: limits become arguments, replies become decisio
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from .decision import Decision
+from .decision import Decision, Source
 from .errors import CostTooLarge
 from .limit import SECOND_US, LimitKind, Unit
+from .line import opens_early
 from .usage import LimitUsage
 
 if TYPE_CHECKING:
@@ -36,9 +38,15 @@ class Account:
         Those of them that look at a charge again: slots that are freed, tokens that are settled.
     has_slots, has_tokens:
         Whether any limit caps work in flight, or counts tokens.
+    line:
+        Names the line of those who wait for the limits of these scopes; `""` where there are none.
+    early:
+        Names each limit that may open before its time, for take_turn.lua.
+    opens:
+        Names the limits that open a bit when a call is settled, for settle.lua.
     """
 
-    __slots__ = ("_capacities", "has_slots", "has_tokens", "limits", "rules", "settled_rules")
+    __slots__ = ("_capacities", "early", "has_slots", "has_tokens", "limits", "line", "opens", "rules", "settled_rules")
 
     limits: tuple[tuple[str, Limit], ...]
 
@@ -49,6 +57,9 @@ class Account:
         self.settled_rules = _as_rules(settled)
         self.has_slots = any(limit.kind is LimitKind.IN_FLIGHT for _, limit in settled)
         self.has_tokens = any(limit.unit is Unit.TOKENS for _, limit in settled)
+        self.line = _line_of(self.limits)
+        self.early = "".join(f"{scope} {limit.id}\x1f" if opens_early(limit) else "\x1f" for scope, limit in self.limits)
+        self.opens = "\x1f".join(f"{scope} {limit.id}" for scope, limit in settled)
         self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
 
     def check_cost(self, requests: int, tokens: int) -> None:
@@ -59,10 +70,11 @@ class Account:
                 raise CostTooLarge(cost, int(capacity), binding)
 
     def decision(self, reply: Sequence[Any]) -> Decision:
-        """What acquire.lua said."""
+        """What acquire.lua said, or a stand-in in its place."""
         allowed, position, remaining, retry_after_us, reset_after_us = reply[:5]
+        source = getattr(reply, "source", Source.REDIS)
         if not position:
-            return Decision(bool(allowed))
+            return Decision(bool(allowed), source=source)
         scope, limit = self.limits[int(position) - 1]
         retry_us = int(retry_after_us)
         return Decision(
@@ -73,6 +85,7 @@ class Account:
             scope,
             limit.id,
             limit.capacity,
+            source,
         )
 
     def usage(self, reply: Sequence[Any]) -> tuple[LimitUsage, ...]:
@@ -118,6 +131,12 @@ def _as_rules(limits: Iterable[tuple[str, Limit]]) -> tuple[bytes, ...]:
         for scope, limit in limits
         for field in (scope, limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit)
     )
+
+
+def _line_of(limits: Iterable[tuple[str, Limit]]) -> str:
+    """The same for the same scopes, whatever their limits are; scopes are named by users and may be long."""
+    scopes = dict.fromkeys(scope for scope, _ in limits)
+    return sha256("\x1f".join(scopes).encode()).hexdigest()[:16] if scopes else ""
 
 
 def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, str]:

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Who decided: the server; this process, by its share; nobody, and the call passed."""
+
+    REDIS = "redis"
+    LOCAL = "local"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,8 @@ class Decision:
         `""` where no limit applies.
     capacity:
         Units that the binding limit holds; 0 where no limit applies.
+    source:
+        Who decided: `redis`, or while that was out of reach `local` or `open`.
     """
 
     allowed: bool
@@ -34,6 +45,7 @@ class Decision:
     scope: str = ""
     limit: str = ""
     capacity: int = 0
+    source: Source = Source.REDIS
 
     @property
     def binding(self) -> str:

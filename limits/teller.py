@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .decision import Source
 from .keys import Keys
 from .limit import SECOND_US
 from .lua import LIMITS_LUA, Script
@@ -43,7 +44,7 @@ class Teller:
         if not lease_s > 0:
             raise ValueError(f"lease_s: {lease_s!r} is not allowed; use seconds above 0")
         self.prefix = Keys(realm).prefix
-        self._lease_us = round(lease_s * SECOND_US)
+        self.lease_us = round(lease_s * SECOND_US)
         self._tally = Tally()
         self.statistics = self._tally.statistics
 
@@ -61,7 +62,7 @@ class Teller:
         """
         account.check_cost(requests, tokens)
         at = "" if now_us is None else now_us
-        return (self.prefix, at, holder, self._lease_us, requests, tokens, *account.rules)
+        return (self.prefix, at, holder, self.lease_us, requests, tokens, account.line, *account.rules)
 
     def look(self, account: Account, requests: int, tokens: int, now_us: int | None) -> Values:
         """What peek.lua takes."""
@@ -69,7 +70,7 @@ class Teller:
         return (self.prefix, at, requests, tokens, *account.rules)
 
     def admits(self, reply: Sequence[Any], requests: int, tokens: int) -> bool:
-        """Whether acquire.lua admitted the call, counted."""
+        """Whether acquire.lua, or a stand-in, admitted the call, counted."""
         allowed = bool(reply[0])
-        self._tally.count(requests, tokens, allowed=allowed)
+        self._tally.count(requests, tokens, allowed=allowed, source=getattr(reply, "source", Source.REDIS))
         return allowed

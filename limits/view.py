@@ -65,6 +65,11 @@ class LimitsView:
                     raise
         return self._config
 
+    @property
+    def known(self) -> LimitsConfig | None:
+        """The limits as they were last seen; None if they never were."""
+        return self._config if self._version is not None or self._given is not None else None
+
     def is_limited(self, scopes: TaskScopes) -> bool:
         """Whether any limit applies to work of these scopes."""
         return any(name in self._limited or template_of(name) in self._limited for name in scopes.names)

@@ -11,11 +11,14 @@
 -- ARGV lease_us: microseconds that a slot lasts
 -- ARGV requests: units for limits that count requests
 -- ARGV tokens: units for limits that count tokens
+-- ARGV behind: the line that must be empty, so that nobody is overtaken; '' for none
 -- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
 --
--- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us}: 1 or 0; the position
+-- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us}: 1, 0, or -1 if only those
+-- who wait are in the way, and take_turn.lua knows whether they are still there; the position
 -- of the limit that binds, from 1 (0: no limit applies); units; microseconds, -1 for never; the time
 -- of the charge, which settle.lua asks for.
+local PATIENCE = 50000
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
 local limits = account(rules)
 local scopes = {{limits = limits}}
@@ -47,6 +50,10 @@ end
 local allow_at, refusing = ledger.last_to_allow(scopes, cost)
 if refusing then
   return reply(0, refusing, allow_at - now)
+end
+
+if behind ~= '' and redis.call('EXISTS', key('line:' .. behind)) == 1 then
+  return reply(-1, scarcest() or limits[1], PATIENCE)
 end
 
 ledger.apply('charge', scopes, cost, holder, now + tonumber(lease_us))

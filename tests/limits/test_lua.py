@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from turgor.limits.line import LEAVE_LINE, TAKE_TURN
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.rate_token import SETTLE
 from turgor.limits.registry import PUBLISH
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH]
+SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH, TAKE_TURN, LEAVE_LINE]
 
 
 def write(folder: Path, **files: str) -> Path:
