@@ -131,9 +131,7 @@ class AsyncLimiter(OneScope, AsyncClosing):
         reply = await self._desk.charge(self._consumption(n, tokens, now_us))
         return self._teller.admits(reply, n, tokens)
 
-    async def acquire(
-        self, n: int = 1, *, tokens: int = 0, timeout: Timeout = None, now_us: int | None = None
-    ) -> AsyncRateToken:
+    async def acquire(self, n: int = 1, *, tokens: int = 0, timeout: Timeout = None, now_us: int | None = None) -> AsyncRateToken:
         """`Limiter.acquire`."""
         ask = self._acquisition(n, tokens, now_us, timeout)
         reply = await self._desk.charge(ask)
@@ -196,7 +194,7 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         loop: str = "",
         weight: int = 1,
         tokens: int = 0,
-        timeout: Timeout = None,
+        timeout: Timeout = None,  # noqa: ASYNC109  as above
         now_us: int | None = None,
     ) -> AsyncRateToken:
         """`HierarchicalLimiter.acquire`."""
@@ -237,9 +235,10 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
     ) -> AsyncDecorator:
         """`HierarchicalLimiter.limit`."""
         seconds_of(timeout)
+        names = {"service": service, "endpoint": endpoint, "loop_type": loop_type, "loop": loop}
 
         async def acquire(*args: Any, **kwargs: Any) -> AsyncRateToken:
-            whose = context_of(context, service, endpoint, loop_type, loop, args, kwargs)
+            whose = context_of(context, names, args, kwargs)
             cost = tokens(*args, **kwargs) if callable(tokens) else tokens
             return await self.acquire(whose, weight=weight, tokens=cost, timeout=timeout)
 
@@ -260,7 +259,13 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
             raise self._link.unreachable(error) from error
 
     async def _attempt(
-        self, names: Names, weight: int, tokens: int, *, timeout: Timeout = None, now_us: int | None
+        self,
+        names: Names,
+        weight: int,
+        tokens: int,
+        *,
+        timeout: Timeout = None,
+        now_us: int | None,  # noqa: ASYNC109  as above
     ) -> AsyncRateToken | Decision:
         known = self._view.known if self._desk.outage.is_on else None
         book = self._book_of(known) if known else await self._current_book()

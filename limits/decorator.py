@@ -66,22 +66,15 @@ class AsyncDecorator:
 
 
 def context_of(
-    context: Context | Callable[..., Context],
-    service: str,
-    endpoint: str,
-    loop_type: str,
-    loop: str,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    context: Context | Callable[..., Context], names: Mapping[str, str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Context:
-    """Whose call it is, given as one context, as a function of its arguments, or name by name.
+    """Whose call it is, given as one context, as a function of the call's arguments, or name by name.
 
     Raises
     ------
     TypeError
         Given both ways.
     """
-    names = {"service": service, "endpoint": endpoint, "loop_type": loop_type, "loop": loop}
     if context is None:
         return names
     if any(names.values()):

@@ -201,14 +201,12 @@ class HierarchicalLimiter(AllLevels, Closing):
             As `acquire` takes them.
         """
         seconds_of(timeout)
+        names = {"service": service, "endpoint": endpoint, "loop_type": loop_type, "loop": loop}
 
         def acquire(*args: Any, **kwargs: Any) -> RateToken:
-            return self.acquire(
-                context_of(context, service, endpoint, loop_type, loop, args, kwargs),
-                weight=weight,
-                tokens=tokens(*args, **kwargs) if callable(tokens) else tokens,
-                timeout=timeout,
-            )
+            whose = context_of(context, names, args, kwargs)
+            cost = tokens(*args, **kwargs) if callable(tokens) else tokens
+            return self.acquire(whose, weight=weight, tokens=cost, timeout=timeout)
 
         return Decorator(acquire)
 

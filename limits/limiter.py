@@ -192,9 +192,7 @@ class Limiter(OneScope, Closing):
             raise RateLimited(self._account.decision(reply))
         return token_of(ask, reply, self._link, self._desk)
 
-    def limit(
-        self, n: int = 1, *, tokens: int | Callable[..., int] = 0, timeout: Timeout = None
-    ) -> Decorator:
+    def limit(self, n: int = 1, *, tokens: int | Callable[..., int] = 0, timeout: Timeout = None) -> Decorator:
         """A decorator: each call of the function is an `acquire`, and its slot is free when the function returns.
 
         Parameters

@@ -46,10 +46,10 @@ def seconds_of(timeout: Timeout, now_us: int | None = None) -> float:
     ValueError
         It is no number of seconds of at least 0, or the time was passed, which then stands still.
     """
-    seconds: object = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    seconds: Any = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     if seconds is None:
         return 0.0
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+    if type(seconds) not in (int, float) or not seconds >= 0:
         raise ValueError(f"timeout: {timeout!r} is not allowed; use seconds of at least 0, a timedelta or None")
     if seconds and now_us is not None:
         raise ValueError("timeout: while now_us is given, time stands still; give one of them")

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 from .decision import Decision, Source
@@ -28,18 +28,22 @@ _MOST_STATES = 4_096
 class StandInReply(tuple[int, ...]):
     """What acquire.lua would have said, and who said it instead."""
 
-    source: Source
-
-    @classmethod
-    def of(cls, source: Source, *values: int) -> StandInReply:
-        reply = cls(values)
-        reply.source = source
-        return reply
+    __slots__ = ()
+    source: ClassVar[Source]
 
 
-def let_pass() -> StandInReply:
-    """The answer of `open`."""
-    return StandInReply.of(Source.OPEN, 1, 0, 0, 0, 0, 0)
+class _ShareReply(StandInReply):
+    __slots__ = ()
+    source = Source.LOCAL
+
+
+class _OpenReply(StandInReply):
+    __slots__ = ()
+    source = Source.OPEN
+
+
+LET_PASS = _OpenReply((1, 0, 0, 0, 0, 0))
+"""The answer of `open`."""
 
 
 def share_of(limit: Limit, share: float) -> Limit:
@@ -170,6 +174,4 @@ def _reply(position: int, binding: Decision, now_us: int) -> StandInReply:
     # What never fits into the share may fit when the server is back.
     retry_after = PROBE_S if math.isinf(binding.retry_after) else binding.retry_after
     retry_after_us, reset_after_us = round(retry_after * SECOND_US), round(binding.reset_after * SECOND_US)
-    return StandInReply.of(
-        Source.LOCAL, int(binding.allowed), position, binding.remaining, retry_after_us, reset_after_us, now_us
-    )
+    return _ShareReply((int(binding.allowed), position, binding.remaining, retry_after_us, reset_after_us, now_us))

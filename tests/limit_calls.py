@@ -85,7 +85,8 @@ class Calls:
     def settle(
         self, account: Account, difference: int, *, charged_at_us: int, at_us: int, correction: str = "c", holder: str = ""
     ) -> str:
-        values = (self.keys.prefix, at_us, correction, charged_at_us, holder, difference, account.opens, *account.settled_rules)
+        opens = account.opens if holder or difference < 0 else ""
+        values = (self.keys.prefix, at_us, correction, charged_at_us, holder, difference, opens, *account.settled_rules)
         return SETTLE(self.client, *values).decode()
 
     def peek(self, account: Account, at_us: int, *, requests: int = 1, tokens: int = 0) -> list[int]:
