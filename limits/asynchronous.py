@@ -131,7 +131,14 @@ class AsyncLimiter(OneScope, AsyncClosing):
         reply = await self._desk.charge(self._consumption(n, tokens, now_us))
         return self._teller.admits(reply, n, tokens)
 
-    async def acquire(self, n: int = 1, *, tokens: int = 0, timeout: Timeout = None, now_us: int | None = None) -> AsyncRateToken:
+    async def acquire(
+        self,
+        n: int = 1,
+        *,
+        tokens: int = 0,
+        timeout: Timeout = None,  # noqa: ASYNC109  the place is given up before it raises
+        now_us: int | None = None,
+    ) -> AsyncRateToken:
         """`Limiter.acquire`."""
         ask = self._acquisition(n, tokens, now_us, timeout)
         reply = await self._desk.charge(ask)
@@ -264,8 +271,8 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         weight: int,
         tokens: int,
         *,
-        timeout: Timeout = None,
-        now_us: int | None,  # noqa: ASYNC109  as above
+        timeout: Timeout = None,  # noqa: ASYNC109  as above
+        now_us: int | None,
     ) -> AsyncRateToken | Decision:
         known = self._view.known if self._desk.outage.is_on else None
         book = self._book_of(known) if known else await self._current_book()
