@@ -1,6 +1,7 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .call import Call
 from .config import LimitsConfig
 from .decision import Decision, Source
 from .errors import (
@@ -16,16 +17,20 @@ from .errors import (
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
+from .observation import Observation, Quota
 from .outage import OnUnreachable
-from .rate_token import Outcome, RateToken
+from .outcome import Outcome
+from .rate_token import RateToken
+from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .tally import LimiterStatistics
-from .usage import LimitUsage
+from .usage import LimitUsage, Usage
 
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
     "AsyncRateToken",
+    "Call",
     "ConfigError",
     "CostTooLarge",
     "Decision",
@@ -37,10 +42,14 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "Observation",
     "OnUnreachable",
     "Outcome",
+    "Quota",
     "RateLimited",
     "RateToken",
+    "Regulator",
+    "RegulatorState",
     "ServerUnreachable",
     "Source",
     "TaskScopes",
@@ -48,4 +57,5 @@ __all__ = [
     "Unit",
     "UnknownService",
     "UnsupportedServer",
+    "Usage",
 ]

@@ -33,7 +33,7 @@ class AsyncDesk(AnyDesk):
     async def charge(self, ask: Ask) -> Sequence[Any]:
         """`Desk.charge`."""
         charge = self._charge_of(ask)
-        if not ask.account.rules:
+        if not ask.account.is_asked:
             if self.outage.is_on and await self._server_is_back():
                 self._find()
             return UNCHARGED

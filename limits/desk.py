@@ -112,7 +112,7 @@ class Desk(AnyDesk):
             Nobody answers, and the policy is `closed`; for one who waits, until its deadline.
         """
         charge = self._charge_of(ask)
-        if not ask.account.rules:
+        if not ask.account.is_asked:
             if self.outage.is_on and self._server_is_back():
                 self._find()
             return UNCHARGED

@@ -55,12 +55,7 @@ class Link:
     def run(self, script: Script, *values: str | bytes | float) -> Any:
         """Run a script whose one key is the realm's prefix. Raises `ServerUnreachable` when nobody answers."""
         try:
-            if self._pool is None:
-                return script(self.client, *values)
-            try:
-                return self._converse(_pack(("EVALSHA", script.sha, 1, *values)))
-            except NoScriptError:
-                return self._converse(_pack(("EVAL", script.source, 1, *values)))
+            return self.call(script, *values)
         except UNREACHABLE as error:
             raise self.unreachable(error) from error
 
@@ -82,6 +77,15 @@ class Link:
         finally:
             if probe is not None:
                 probe.disconnect()
+
+    def call(self, script: Script, *values: str | bytes | float) -> Any:
+        """`run` for callers that look after an absent server themselves: redis-py's own errors pass."""
+        if self._pool is None:
+            return script(self.client, *values)
+        try:
+            return self._converse(_pack(("EVALSHA", script.sha, 1, *values)))
+        except NoScriptError:
+            return self._converse(_pack(("EVAL", script.source, 1, *values)))
 
     def close(self) -> None:
         if self._owned:

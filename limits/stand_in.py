@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .account import Account
 
 _MOST_STATES = 4_096
+_KEPT = (LimitKind.WINDOW, LimitKind.BUCKET, LimitKind.IN_FLIGHT)
 
 
 class StandInReply(tuple[int, ...]):
@@ -82,7 +83,7 @@ class StandIn:
         Parameters
         ----------
         account:
-            The limits. A kind that has no meaning in one process is left out.
+            The limits. A kind that has no meaning in one process is left out, and so is a shadow.
         share:
             The part of each limit, in (0, 1].
         requests, tokens:
@@ -101,7 +102,7 @@ class StandIn:
         with self._lock:
             for position, (scope, limit) in enumerate(account.limits, start=1):
                 units, key = cost[limit.unit], (scope, limit.id)
-                if units and limit.kind in (LimitKind.WINDOW, LimitKind.BUCKET, LimitKind.IN_FLIGHT):
+                if units and limit.kind in _KEPT and not limit.shadow:
                     part = share_of(limit, share)
                     decision, after[key] = _decide(part, self._states.get(key), units, now_us, (holder, now_us + lease_us))
                     found.append((position, decision))

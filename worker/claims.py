@@ -19,6 +19,7 @@ from celery.utils.log import get_logger
 
 from ..limits.server import UNAVAILABLE
 from .envelope import FENCE_HEADER, task_key
+from .throttled import fail_unclosable, throttled_in
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -59,12 +60,20 @@ def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
     def trace_task(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         fence = (request or {}).get(FENCE_HEADER)
         if request is None or fence is None:
-            return tracer(uuid, args, kwargs, request)
+            outcome = tracer(uuid, args, kwargs, request)
+            throttled = throttled_in(outcome)
+            return fail_unclosable(task, args, kwargs, request, throttled) if throttled else outcome
         key = task_key(request)
         if not claim(scheduler, key, fence):
             logger.warning("Task %s[%s] is a stale copy: dropped", task.name, uuid)
             return _ignored("a stale copy of the message")
         outcome = tracer(uuid, args, kwargs, request)
+        throttled = throttled_in(outcome)
+        if throttled and request.get("service"):
+            _insist(scheduler, lambda: scheduler.throttle(key, fence, throttled.retry_after_s))
+            return outcome
+        if throttled:
+            outcome = fail_unclosable(task, args, kwargs, request, throttled)
         if _is_requeued(outcome):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
         else:

@@ -17,7 +17,7 @@
 -- ARGV holder: whose slots are freed; '' for nobody's
 -- ARGV tokens: units to charge; below 0, units to give back
 -- ARGV opens: 'scope id' of the limits that open a bit by this, with \31 between them
--- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
+-- ARGV rules...: the account, as parts/account.lua reads it
 --
 -- Returns 'settled', or 'known' if the correction had been made. Remembers its name for a minute.
 local REMEMBERED_FOR = 60000000

@@ -1,6 +1,7 @@
 -- include: clock.lua
 -- include: keys.lua
 -- include: account.lua
+-- include: decide.lua
 -- include: line.lua
 --
 -- Stands in a line, and charges every limit or none when it is one's turn. Whoever is admitted or

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from turgor.limits.batch import ACQUIRE_MANY
 from turgor.limits.line import LEAVE_LINE, TAKE_TURN
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.rate_token import SETTLE
 from turgor.limits.registry import PUBLISH
+from turgor.limits.regulator import CLOSE, OBSERVE, PAUSE, REGULATORS, RESUME
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH, TAKE_TURN, LEAVE_LINE]
+SCRIPTS = [ACQUIRE, ACQUIRE_MANY, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, OBSERVE, TAKE_TURN, LEAVE_LINE]
 
 
 def write(folder: Path, **files: str) -> Path:

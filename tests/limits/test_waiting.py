@@ -28,8 +28,10 @@ from turgor.limits import (
     Limiter,
     RateLimited,
     RateToken,
+    Regulator,
     ServerUnreachable,
 )
+from turgor.limits.keys import Keys
 
 WAITER = Path(__file__).with_name("waiter.py")
 PERIOD_US = 200_000
@@ -433,3 +435,16 @@ def test_a_wait_is_one_decision(limiter: HierarchicalLimiter, redis_client: Redi
 
     after = limiter.statistics()
     assert (after.allowed - before.allowed, after.refused - before.refused) == (1, 0)
+
+
+def test_a_pause_is_waited_for_until_it_is_lifted_even_where_there_is_no_limit(redis_client: Redis, realm: str) -> None:
+    limiter = HierarchicalLimiter(redis_client, {"services": {"free": {}}}, realm=realm)
+    regulator = Regulator(redis_client, Keys(realm))
+    regulator.pause("service:free")
+    waiter = start_in_line(redis_client, lambda: limiter.acquire(service="free", timeout=30))
+    with pytest.raises(RateLimited, match="service:free paused"):
+        limiter.acquire(service="free", timeout=0.2)
+
+    regulator.resume("service:free")
+
+    assert isinstance(waiter.end(), RateToken)

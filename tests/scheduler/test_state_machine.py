@@ -395,7 +395,7 @@ PROFILE = settings(
     suppress_health_check=list(HealthCheck),
 )
 # A defect is to be found, not explained: nothing is shrunk or remembered.
-HUNT = settings(PROFILE, max_examples=500, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False)
+HUNT = settings(PROFILE, max_examples=3_000, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False)
 
 
 @pytest.mark.timeout(0)
