@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 from redis import Redis
 
-from limit_calls import START_US, OwnServer, keys_of, most_in_any_window, scripts_run
+from limit_calls import START_US, OwnServer, keys_of, most_in_any_window
 from support import wait_until
 from turgor.limits import (
     CostTooLarge,
@@ -32,6 +32,8 @@ from turgor.limits import (
     ServerUnreachable,
 )
 from turgor.limits.keys import Keys
+from turgor.limits.link import Link
+from turgor.limits.lua import Script
 
 WAITER = Path(__file__).with_name("waiter.py")
 PERIOD_US = 200_000
@@ -51,6 +53,20 @@ def limiter(server_url: str, redis_client: Redis, realm: str) -> Iterator[Hierar
     with HierarchicalLimiter(server_url, LIMITS, realm=realm) as limiter:
         limiter.refresh()
         yield limiter
+
+
+@pytest.fixture
+def script_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many scripts the limiters of this process have run. A server may be shared, so it is not asked."""
+    ran = [0]
+    run = Link.run
+
+    def counted(link: Link, script: Script, *values: str | bytes | float) -> Any:
+        ran[0] += 1
+        return run(link, script, *values)
+
+    monkeypatch.setattr(Link, "run", counted)
+    return lambda: ran[0]
 
 
 def waiting(client: Redis) -> int:
@@ -123,10 +139,10 @@ def spend(limiter: HierarchicalLimiter, service: str) -> None:
 
 
 def test_twenty_waiters_break_no_window_and_call_the_server_a_few_times_each(
-    limiter: HierarchicalLimiter, redis_client: Redis
+    limiter: HierarchicalLimiter, redis_client: Redis, script_calls: Callable[[], int]
 ) -> None:
     spend(limiter, "fast")
-    before = scripts_run(redis_client)
+    before = script_calls()
 
     waiters = [start(lambda: limiter.acquire(service="fast", timeout=10)) for _ in range(20)]
     outcomes = [waiter.end() for waiter in waiters]
@@ -135,11 +151,13 @@ def test_twenty_waiters_break_no_window_and_call_the_server_a_few_times_each(
     assert len(times) == 20, outcomes
     assert most_in_any_window([(at_us, 1) for at_us in sorted(times)], PERIOD_US) == 5
     # Each asks, takes its place, and tries when it has the turn; the head tries once more when a window opens.
-    assert scripts_run(redis_client) - before <= 4 * 20
+    assert script_calls() - before <= 4 * 20
     assert keys_of(redis_client, "*:line:*") + keys_of(redis_client, "*:turn:*") == []
 
 
-def test_those_who_wait_are_served_in_the_order_in_which_they_came(limiter: HierarchicalLimiter, redis_client: Redis) -> None:
+def test_those_who_wait_are_served_in_the_order_in_which_they_came(
+    limiter: HierarchicalLimiter, redis_client: Redis, script_calls: Callable[[], int]
+) -> None:
     order: list[int] = []
     running = limiter.acquire(service="slots")
 
@@ -149,14 +167,14 @@ def test_those_who_wait_are_served_in_the_order_in_which_they_came(limiter: Hier
         return token
 
     waiters = [start_in_line(redis_client, lambda number=number: work(number)) for number in range(20)]
-    before = scripts_run(redis_client)
+    before = script_calls()
     running.ok()
     for waiter in waiters:
         assert isinstance(waiter.end(), RateToken)
 
     assert order == [*range(20)]
     # Each tries when the one before it is admitted, and when that one's slot is free, and frees its own.
-    assert scripts_run(redis_client) - before <= 4 * 20
+    assert script_calls() - before <= 4 * 20
 
 
 def test_the_order_holds_across_processes(
@@ -214,26 +232,30 @@ def test_a_newcomer_is_refused_while_others_wait_even_if_its_own_cost_would_fit(
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 0.0, timedelta(0)], ids=repr)
-def test_no_time_is_a_refusal_at_once(limiter: HierarchicalLimiter, redis_client: Redis, timeout: Any) -> None:
+def test_no_time_is_a_refusal_at_once(
+    limiter: HierarchicalLimiter, redis_client: Redis, script_calls: Callable[[], int], timeout: Any
+) -> None:
     spend(limiter, "slots")
-    before = scripts_run(redis_client)
+    before = script_calls()
 
     with pytest.raises(RateLimited, match="service:slots in_flight"):
         limiter.acquire(service="slots", timeout=timeout)
 
-    assert scripts_run(redis_client) == before + 1
+    assert script_calls() == before + 1
     assert waiting(redis_client) == 0
 
 
-def test_a_limit_that_surely_opens_too_late_refuses_at_once(limiter: HierarchicalLimiter, redis_client: Redis) -> None:
+def test_a_limit_that_surely_opens_too_late_refuses_at_once(
+    limiter: HierarchicalLimiter, redis_client: Redis, script_calls: Callable[[], int]
+) -> None:
     spend(limiter, "slow")
-    before = scripts_run(redis_client)
+    before = script_calls()
 
     with pytest.raises(RateLimited) as refused:
         limiter.acquire(service="slow", timeout=20)
 
     assert 20 < refused.value.decision.retry_after <= 60
-    assert scripts_run(redis_client) == before + 1
+    assert script_calls() == before + 1
 
 
 @pytest.mark.parametrize("timeout", [0.3, timedelta(milliseconds=300)], ids=repr)
@@ -285,17 +307,17 @@ def test_a_passed_time_stands_still_so_nobody_can_wait_in_it(limiter: Hierarchic
 
 
 def test_a_freed_slot_wakes_the_head_before_the_lease_of_the_slot_lapses(
-    limiter: HierarchicalLimiter, redis_client: Redis
+    limiter: HierarchicalLimiter, redis_client: Redis, script_calls: Callable[[], int]
 ) -> None:
     running = limiter.acquire(service="slots")
     waiter = start_in_line(redis_client, lambda: limiter.acquire(service="slots", timeout=30))
-    before = scripts_run(redis_client)
+    before = script_calls()
     running.ok()
 
     token = waiter.end()
 
     assert isinstance(token, RateToken)
-    assert scripts_run(redis_client) - before <= 4
+    assert script_calls() - before <= 4
 
 
 def test_a_slot_that_a_task_frees_is_found_as_well(limiter: HierarchicalLimiter, redis_client: Redis) -> None:
@@ -325,7 +347,10 @@ def test_a_killed_head_is_skipped(
 
 
 def test_a_killed_crowd_in_the_middle_of_a_line_costs_nothing(
-    limiter: HierarchicalLimiter, redis_client: Redis, hire_waiters: Callable[..., subprocess.Popen[str]]
+    limiter: HierarchicalLimiter,
+    redis_client: Redis,
+    hire_waiters: Callable[..., subprocess.Popen[str]],
+    script_calls: Callable[[], int],
 ) -> None:
     running = limiter.acquire(service="slots")
     first = start_in_line(redis_client, lambda: limiter.acquire(service="slots", timeout=30))
@@ -337,12 +362,12 @@ def test_a_killed_crowd_in_the_middle_of_a_line_costs_nothing(
     running.ok()
     token = first.end()
     assert isinstance(token, RateToken)
-    before = scripts_run(redis_client)
+    before = script_calls()
 
     token.ok()
 
     assert isinstance(last.end(), RateToken)
-    assert scripts_run(redis_client) - before <= 3
+    assert script_calls() - before <= 3
 
 
 def test_a_line_of_the_dead_refuses_nobody(
