@@ -48,6 +48,9 @@ class Triple:
             Counts each header, understood or not.
         """
 
+        if seen.keys().isdisjoint(self.names):
+            return []
+
         def column(name: str, parse: Callable[[str], list[float] | None]) -> list[float]:
             if name not in seen:
                 return []
