@@ -4,7 +4,7 @@ from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
 from .asynchronous_registry import AsyncLimitsRegistry
 from .call import Call
 from .config import LimitsConfig
-from .decision import Decision
+from .decision import Decision, Source
 from .errors import (
     ConfigError,
     CostTooLarge,
@@ -22,6 +22,7 @@ from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
 from .limits_version import LimitsVersion
 from .observation import Observation, Quota
+from .outage import OnUnreachable
 from .outcome import Outcome
 from .rate_token import RateToken
 from .registry import LimitsRegistry
@@ -50,6 +51,7 @@ __all__ = [
     "LimitsRegistry",
     "LimitsVersion",
     "Observation",
+    "OnUnreachable",
     "Outcome",
     "Quota",
     "RateLimited",
@@ -57,6 +59,7 @@ __all__ = [
     "Regulator",
     "RegulatorState",
     "ServerUnreachable",
+    "Source",
     "TaskScopes",
     "TurgorError",
     "Unit",

@@ -50,6 +50,11 @@ class AsyncLimitsView:
                     raise
         return self._config
 
+    @property
+    def known(self) -> LimitsConfig | None:
+        """`LimitsView.known`."""
+        return self._config if self._version is not None or self._given is not None else None
+
     def _is_old(self) -> bool:
         return self._clock() - self._checked >= REFRESH_S
 

@@ -78,6 +78,10 @@ def _remedy(error: ErrorDetails) -> str:
             return _WINDOW
         case ("tasks",):
             return 'a table, such as { "proj.tasks.*" = "llm_api" }'
+        case ("services", _, "on_unreachable"):
+            return "'closed', 'open' or 'local'"
+        case ("services", _, "local_share"):
+            return "a number above 0, and at most 1"
         case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
         case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):

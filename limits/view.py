@@ -88,6 +88,11 @@ class LimitsView:
                     raise
         return self._config
 
+    @property
+    def known(self) -> LimitsConfig | None:
+        """The limits as they were last seen; None if they never were."""
+        return self._config if self._version is not None or self._given is not None else None
+
     def is_limited(self, scopes: TaskScopes) -> bool:
         """Whether any limit applies to work of these scopes, or may apply: a known service can be paused or closed."""
         if scopes.service in self._config.services:
