@@ -47,7 +47,6 @@ class Triple:
         tally:
             Counts each header, understood or not.
         """
-
         if seen.keys().isdisjoint(self.names):
             return []
 
