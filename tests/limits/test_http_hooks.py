@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -247,9 +246,6 @@ def test_mistakes_are_raised_before_the_call(make: Make, stage: Stage) -> None:
     assert not stage.calls
 
 
-@pytest.mark.skipif(
-    "timeout" not in inspect.signature(HierarchicalLimiter.acquire).parameters, reason="needs limiters that can wait"
-)
 def test_a_call_waits_for_its_limits_up_to_the_timeout(make: Make, redis_client: Redis, stage: Stage) -> None:
     hook = make(service="small", timeout=0.2)
     for _ in range(2):
