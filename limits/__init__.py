@@ -1,6 +1,7 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .call import Call
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import (
@@ -22,12 +23,13 @@ from .rate_token import RateToken
 from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .tally import LimiterStatistics
-from .usage import LimitUsage
+from .usage import LimitUsage, Usage
 
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
     "AsyncRateToken",
+    "Call",
     "ConfigError",
     "CostTooLarge",
     "Decision",
@@ -52,4 +54,5 @@ __all__ = [
     "Unit",
     "UnknownService",
     "UnsupportedServer",
+    "Usage",
 ]

@@ -20,13 +20,14 @@ if not self or self.fence ~= fence then
   return 'stale'
 end
 
-local frees = lease.has_slots(self) or not lease.is_claimed(self)
-lease.close(self)
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
-if not frees then
+if lease.is_claimed(self) and not lease.has_slots(self) then
+  lease.remove(self)
   return 'finished'
 end
 
+-- include: charge.lua
+lease.close(self)
 -- include: advance.lua
 definitions.use_current()
 lane.touch_gates(lane.at(self.lane))
