@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from redis import Redis
 
-from turgor.limits import Unit
+from limit_calls import START_US
+from turgor.limits import HierarchicalLimiter, Unit
 from turgor.limits.headers import MAX_WAIT_S, HeaderFamily, HeaderParser, parse_headers
 from turgor.limits.headers.http_date import parse_http_date
 from turgor.limits.headers.reset import seconds_until
@@ -58,9 +60,28 @@ def test_a_reset_is_read_in_each_of_its_forms(text: str, seconds: float) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-1", "+5", "5 s", "1e3", "nan", "inf", "soon", "٣", "100000000000000", "9" * 30, "6m0", "m", "3x", "1.5.2s"]  # fmt: skip
-    + ["2025-11-25", "2025-11-25T12:01:00", "2025-13-25T12:01:00Z", "2025-11-25T12:01:60Z", "20251125T120100Z"]
-    + ["Tue, 25 Nov 2025 12:00:42 CET", "Tue, 31 Feb 2025 12:00:42 GMT", "Tue, 25 Nov 2025 25:00:42 GMT", "25 Nov 2025", "0x10"],
+    [
+        *(
+            "",
+            "-1",
+            "+5",
+            "5 s",
+            "1e3",
+            "nan",
+            "inf",
+            "soon",
+            "٣",
+            "100000000000000",
+            "9" * 30,
+            "6m0",
+            "m",
+            "3x",
+            "1.5.2s",
+            "0x10",
+        ),
+        *("2025-11-25", "2025-11-25T12:01:00", "2025-13-25T12:01:00Z", "2025-11-25T12:01:60Z", "20251125T120100Z", "25 Nov 2025"),
+        *("Tue, 25 Nov 2025 12:00:42 CET", "Tue, 31 Feb 2025 12:00:42 GMT", "Tue, 25 Nov 2025 25:00:42 GMT"),
+    ],
 )
 def test_what_is_no_time_is_no_time(text: str) -> None:
     assert seconds_until(text, NOW_S) is None
@@ -171,8 +192,10 @@ def test_the_ietf_has_a_field_for_policies_and_one_for_what_is_left(
 
 @pytest.mark.parametrize(
     "value",
-    ['"default";r=50;t=30,', '"default";r=-1', '"default";r=1.5', '"default";r', '"default";t=3', "50", "", '"a";r=1;t="x"']
-    + ["limit=x, remaining=3", "reset=5", '"a";r=1234567890123456', "\xff", '"a";r=1 "b";r=2', '("a" "b");r=1'],
+    [
+        *('"default";r=50;t=30,', '"default";r=-1', '"default";r=1.5', '"default";r', '"default";t=3', '"a";r=1;t="x"', "50", ""),
+        *("limit=x, remaining=3", "reset=5", '"a";r=1234567890123456', "\xff", '"a";r=1 "b";r=2', '("a" "b");r=1'),
+    ],
 )
 def test_one_mistake_makes_a_structured_field_void(value: str) -> None:
     parser = HeaderParser()
@@ -276,9 +299,7 @@ GITHUB = {
         (None, {"Retry-After": "10"}, False),
     ],
 )
-def test_a_status_says_whether_the_call_was_one_too_many(
-    status: int | None, headers: dict[str, str], is_throttled: bool
-) -> None:
+def test_a_status_says_whether_the_call_was_one_too_many(status: int | None, headers: dict[str, str], is_throttled: bool) -> None:
     assert parse_headers(headers, status, now_s=NOW_S).is_throttled is is_throttled
 
 
@@ -288,7 +309,11 @@ def test_githubs_reset_is_an_hour_at_most() -> None:
 
 def test_a_moment_counts_from_the_date_of_the_response() -> None:
     """Rivals compare the service's moment with their own clock: 100 ms of skew took one from 100 to 199 in a second."""
-    five_minutes_ahead = {"Date": "Tue, 25 Nov 2025 12:05:00 GMT", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1764072330"}
+    five_minutes_ahead = {
+        "Date": "Tue, 25 Nov 2025 12:05:00 GMT",
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": "1764072330",
+    }
     retry = {"Date": "Mon, 05 Aug 2019 09:27:00 GMT", "Retry-After": "Mon, 05 Aug 2019 09:27:05 GMT"}
 
     assert quotas(five_minutes_ahead)[0].reset_s == 30.0
@@ -312,6 +337,27 @@ def test_the_same_said_in_two_forms_is_one_quota() -> None:
     again = {name.removeprefix("X-"): value for name, value in three.items()}
 
     assert quotas(three | again) == (Quota(REQUESTS, 100, 7, 30.0),)
+
+
+def test_three_headers_that_repeat_a_field_are_not_taken_for_another_quota() -> None:
+    """Beside the field, which says that it counts tokens, the three would be taken for requests."""
+    field = {"RateLimit-Policy": '"a";q=9000;qu="tokens"', "RateLimit": '"a";r=100;t=5'}
+    three = {"RateLimit-Limit": "9000", "RateLimit-Remaining": "100", "RateLimit-Reset": "5"}
+
+    assert quotas(field | three) == (Quota(TOKENS, 9000, 100, 5.0),)
+
+
+def test_what_turgor_writes_it_reads(redis_client: Redis, realm: str) -> None:
+    tables = {"llm": {"requests_per_minute": 60, "max_in_flight": 4, "token_limits": {"per_minute": 9_000}}}
+    limiter = HierarchicalLimiter(redis_client, {"services": tables}, realm=realm)
+    limiter.acquire(service="llm", tokens=8_999, now_us=START_US)
+
+    said = quotas(limiter.usage("service:llm", now_us=START_US).headers())
+
+    assert [(quota.unit, quota.limit, quota.remaining, quota.reset_s) for quota in said] == [
+        (REQUESTS, 60, 59, 60.0),
+        (TOKENS, 9_000, 1, 60.0),
+    ]
 
 
 def test_the_malformed_are_counted_by_family_and_the_rest_is_used() -> None:
