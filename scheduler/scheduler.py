@@ -149,9 +149,7 @@ class Scheduler:
 
     def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
         """Release what may run now, in at most `budget` attempts."""
-        released, recovered, promoted, expired, next_us = self._run(
-            _DISPATCH, self._realm, now_us, budget, self._claim_within_us
-        )
+        released, recovered, promoted, expired, next_us = self._run(_DISPATCH, self._realm, now_us, budget, self._claim_within_us)
         next_us = int(next_us)
         return Dispatched(released, recovered, promoted, expired, None if next_us < 0 else next_us / SECOND_US)
 
