@@ -55,6 +55,12 @@ def test_the_commands_pause_and_resume(proj: ModuleType) -> None:
     assert len(run(proj, "status").output.splitlines()) == 1
 
 
+def test_the_commands_take_a_name_that_only_one_scope_has(proj: ModuleType) -> None:
+    assert run(proj, "pause", "api/chat", "--by", "").output == "endpoint:api/chat: paused\n"
+    assert run(proj, "resume", "api/chat").output == "endpoint:api/chat: open\n"
+    assert run(proj, "pause", "apj").output.startswith("Error: scope 'apj': the limits name no such scope;")
+
+
 def test_whoever_types_the_command_is_remembered(proj: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "eve")
 

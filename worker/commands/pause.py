@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...limits.scope_word import scope_of
 from .group import turgor_of
 
 
@@ -25,9 +26,12 @@ def _user() -> str:
 def pause(ctx: click.Context, scope: str, by: str | None, **_: Any) -> None:
     """Hold back all work of SCOPE until it is resumed. What is released already runs.
 
-    SCOPE is global, service:NAME, endpoint:SERVICE/NAME, loop_type:NAME or loop:NAME.
+    SCOPE is global, service:NAME, endpoint:SERVICE/NAME, loop_type:NAME or loop:NAME. The kind may be left out
+    where only one scope of the limits has the name.
     """
-    click.echo(str(turgor_of(ctx).pause(scope, by=_user() if by is None else by)))
+    turgor = turgor_of(ctx)
+    full_name = scope_of(scope, turgor.view.refresh())
+    click.echo(str(turgor.pause(full_name, by=_user() if by is None else by)))
 
 
 @click.command()
@@ -35,4 +39,5 @@ def pause(ctx: click.Context, scope: str, by: str | None, **_: Any) -> None:
 @click.pass_context
 def resume(ctx: click.Context, scope: str, **_: Any) -> None:
     """Lift the pause of SCOPE; where there is none, open what its service closed."""
-    click.echo(str(turgor_of(ctx).resume(scope)))
+    turgor = turgor_of(ctx)
+    click.echo(str(turgor.resume(scope_of(scope, turgor.view.refresh()))))
