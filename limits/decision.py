@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from .duration import parse_duration
 from .limit import SECOND_US, Unit
-from .quota import Quota, headers_of
+from .notice import Notice, headers_of
 
 
 class Source(StrEnum):
@@ -63,14 +63,14 @@ class Decision:
 
         `Retry-After` is there after a refusal, unless the request can never pass or waits for a slot in flight.
         """
-        return headers_of([self._quota()] if self.limit else [])
+        return headers_of([self._notice()] if self.limit else [])
 
-    def _quota(self) -> Quota:
+    def _notice(self) -> Notice:
         counted, _, period = self.limit.partition("/")
         if self.limit == "in_flight":
-            return Quota(self.limit, self.capacity, self.remaining, "concurrent-requests")
+            return Notice(self.limit, self.capacity, self.remaining, "concurrent-requests")
         unit = counted if counted == Unit.TOKENS else ""
-        return Quota(self.limit, self.capacity, self.remaining, unit, _seconds(period), self.reset_after, self.retry_after)
+        return Notice(self.limit, self.capacity, self.remaining, unit, _seconds(period), self.reset_after, self.retry_after)
 
 
 def _seconds(period: str) -> float | None:

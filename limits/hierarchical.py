@@ -244,6 +244,8 @@ class HierarchicalLimiter(AllLevels, Closing):
 
         Each call charges every limit of its own, or none, as if `acquire` had been called for one after the other.
 
+        A batch never waits: it may pass calls that wait in line for the same limits.
+
         Returns
         -------
         For each call its token, or the decision that refused it.

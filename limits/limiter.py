@@ -224,6 +224,8 @@ class Limiter(OneScope, Closing):
             answers = limiter.acquire_many([1] * 100)
             admitted = [token for token in answers if isinstance(token, RateToken)]
 
+        A batch never waits: it may pass calls that wait in line for the same limits.
+
         Parameters
         ----------
         costs:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .limit import SECOND_US, LimitKind, Unit
-from .quota import Quota, headers_of
+from .notice import Notice, headers_of
 
 if TYPE_CHECKING:
     from .limit import Limit
@@ -65,15 +65,15 @@ class LimitUsage:
             "shadowed": self.shadowed,
         }
 
-    def quota(self, name: str) -> Quota:
+    def notice(self, name: str) -> Notice:
         """What response headers tell of it."""
         limit = self.limit
         if limit.kind is LimitKind.IN_FLIGHT:
             # When work ends and gives its slot back, nobody knows.
-            return Quota(name, limit.capacity, self.remaining, "concurrent-requests")
+            return Notice(name, limit.capacity, self.remaining, "concurrent-requests")
         units_us = limit.capacity * limit.period_us / limit.refill if limit.kind is LimitKind.BUCKET else limit.period_us
         unit = str(limit.unit) if limit.unit is Unit.TOKENS else ""
-        return Quota(name, limit.capacity, self.remaining, unit, units_us / SECOND_US, self.reset_after, self.retry_after)
+        return Notice(name, limit.capacity, self.remaining, unit, units_us / SECOND_US, self.reset_after, self.retry_after)
 
 
 class Usage(tuple[LimitUsage, ...]):
@@ -97,7 +97,7 @@ class Usage(tuple[LimitUsage, ...]):
         limits = [each for each in self if not each.limit.shadow]
         # One scope is whose response it is. Limits of several are told apart by their scopes.
         alone = len({each.scope for each in limits}) == 1
-        return headers_of([each.quota(each.limit.id if alone else f"{each.scope} {each.limit.id}") for each in limits])
+        return headers_of([each.notice(each.limit.id if alone else f"{each.scope} {each.limit.id}") for each in limits])
 
     def to_dict(self) -> dict[str, Any]:
         """`limits`, each as a dict, and `binding`, the name of the one that binds, such as `service:llm_api requests/1m`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,8 +82,9 @@ def test_the_script_in_a_table(calls: Calls) -> None:
 def test_it_decides_what_one_call_after_the_other_would(calls: Calls, seed: int) -> None:
     rng = random.Random(seed)
     one_by_one, together = (_accounts(new_scope()) for _ in range(2))
+    at_us = START_US
     for step in range(12):
-        at_us = START_US + step * 5 * SECOND_US
+        at_us += 5 * SECOND_US
         asks = [(rng.randrange(4), Ask(at_us, rng.randint(1, 3), rng.randint(0, 40), f"{step}-{number}")) for number in range(60)]
 
         alone = [calls.acquire(one_by_one[each], ask) for each, ask in asks]
@@ -91,13 +93,16 @@ def test_it_decides_what_one_call_after_the_other_would(calls: Calls, seed: int)
         assert batch == alone
         for one, other in zip(one_by_one, together, strict=True):
             assert [calls.state(*limit) for limit in one.limits] == [calls.state(*limit) for limit in other.limits]
+            assert calls.peek(one, at_us) == calls.peek(other, at_us)
+    assert one_by_one[2].usage(calls.peek(one_by_one[2], at_us))[-1].shadowed > 0
 
 
 def _accounts(name: str) -> list[Account]:
     """Four callers that share limits of every kind."""
     wide = [(name, window(60)), (name, bucket(30, refill=90)), (name, in_flight(25)), (name, window(600, unit=Unit.TOKENS))]
+    shadow = (name, replace(window(9, 30 * SECOND_US), shadow=True))
     own = [(f"{name}-{number}", window(20, 10 * SECOND_US)) for number in range(2)]
-    return [Account([*wide, own[0]]), Account([*wide, own[1]]), Account(wide), Account(own[:1])]
+    return [Account([*wide, own[0]]), Account([*wide, shadow, own[1]]), Account([*wide, shadow]), Account(own[:1])]
 
 
 def test_every_level_has_counted_what_was_admitted_and_nothing_else(redis_client: Redis, realm: str) -> None:

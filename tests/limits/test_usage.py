@@ -6,9 +6,12 @@ import asyncio
 import json
 import math
 from dataclasses import FrozenInstanceError
-from typing import Any
+from typing import Any, cast
 
+import http_sf
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis import Redis
 
 from limit_calls import START_US, Calls, bucket, in_flight, window
@@ -25,6 +28,7 @@ from turgor.limits import (
     Unit,
     Usage,
 )
+from turgor.limits.headers import parse_headers
 from turgor.limits.limit import SECOND_US
 from turgor.limits.scope_word import scope_of
 
@@ -151,6 +155,40 @@ def test_headers_of_several_scopes_tell_their_limits_apart() -> None:
     usage = Usage([LimitUsage("global", minute, 1, 9, 0.0, 60.0), LimitUsage('loop:"é\\', minute, 2, 8, 0.0, 30.0)])
 
     assert usage.headers()["RateLimit"] == '"global requests/1m";r=9;t=60, "loop:\\"%C3%A9\\\\ requests/1m";r=8;t=30'
+
+
+@given(scope=st.text(max_size=30), capacity=st.integers(1, 10**18), used=st.integers(0, 10**18), reset=st.floats(0, 1e9))
+def test_headers_are_structured_fields_whatever_a_scope_is_called(scope: str, capacity: int, used: int, reset: float) -> None:
+    """One mistake in a field voids the whole of it, and a line break in it would be a header of its own."""
+    other = LimitUsage("global", bucket(3, refill=7), 1, 2, 0.0, 0.4)
+    try:
+        scope.encode()
+    except UnicodeEncodeError:
+        return
+    one = LimitUsage(scope, window(capacity), used, max(0, capacity - used), 0.0, reset)
+
+    headers = Usage([other, one]).headers()
+
+    for field, numbers in (("RateLimit-Policy", ("q", "w")), ("RateLimit", ("r", "t"))):
+        assert headers[field].isascii()
+        assert headers[field].isprintable()
+        items = cast("list[tuple[str, dict[str, object]]]", http_sf.parse(headers[field].encode(), tltype="list"))
+        assert [{name: type(value) for name, value in parameters.items()} for _, parameters in items] == [
+            dict.fromkeys(numbers, int)
+        ] * 2
+
+
+def test_our_own_reader_of_headers_understands_them(limiter: HierarchicalLimiter) -> None:
+    limiter.acquire(service="llm", weight=3, tokens=300, now_us=at(0)).ok(now_us=at(0))
+
+    observation = parse_headers(limiter.usage("service:llm", now_us=at(0)).headers(), 429)
+
+    assert (observation.retry_after_s, observation.is_throttled) == (6.0, True)
+    assert {(quota.unit, quota.limit, quota.remaining, quota.reset_s) for quota in observation.quotas} >= {
+        (Unit.REQUESTS, 10, 7, 60.0),
+        (Unit.REQUESTS, 3, 0, 18.0),
+        (Unit.TOKENS, 1_000, 700, 3600.0),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""A quota is what response headers tell a client of one limit.
+"""A notice is what response headers tell a client of one limit.
 
     RateLimit-Policy: "requests/1m";q=60;w=60, "in_flight";q=8;qu="concurrent-requests"
     RateLimit: "requests/1m";r=56;t=49, "in_flight";r=5
 
-Source: draft-ietf-httpapi-ratelimit-headers, revision 10, whose fields are lists of structured fields (RFC 9651). The
+Source: draft-ietf-httpapi-ratelimit-headers, revisions 8 to 11, whose fields are lists of structured fields (RFC 9651). The
 triple `RateLimit-Limit`, `-Remaining`, `-Reset` is that of its revisions up to 6, which most clients read; it tells of
-the quota that binds alone.
+the limit that binds alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class Notice:
     """One limit, as a client needs to know it.
 
     Parameters
     ----------
     name:
-        Tells it from other quotas of the same response.
+        Tells it from other notices of the same response.
     capacity, remaining:
         Units.
     unit:
@@ -70,30 +70,30 @@ class Quota:
         return f"{_string(self.name)};r={_integer(self.remaining)}{reset}"
 
 
-def headers_of(quotas: Sequence[Quota]) -> dict[str, str]:
+def headers_of(notices: Sequence[Notice]) -> dict[str, str]:
     """Response headers that tell of all of them; none where there are none.
 
     `Retry-After` is there when the next request would be refused, and it is known until when. It is alone where what
     refuses is no limit: a scope is paused, or closed.
     """
-    if not quotas:
+    if not notices:
         return {}
-    if not any(quota.capacity for quota in quotas):
-        return _retry_after(quotas)
-    binding = min(quotas, key=lambda quota: (quota.share, -(quota.reset_after or 0.0)))
+    if not any(notice.capacity for notice in notices):
+        return _retry_after(notices)
+    binding = min(notices, key=lambda notice: (notice.share, -(notice.reset_after or 0.0)))
     headers = {
-        "RateLimit-Policy": ", ".join(quota.policy for quota in quotas),
-        "RateLimit": ", ".join(quota.state for quota in quotas),
+        "RateLimit-Policy": ", ".join(notice.policy for notice in notices),
+        "RateLimit": ", ".join(notice.state for notice in notices),
         "RateLimit-Limit": str(_integer(binding.capacity)),
         "RateLimit-Remaining": str(_integer(binding.remaining)),
     }
     if binding.reset_after is not None:
         headers["RateLimit-Reset"] = str(_seconds(binding.reset_after))
-    return headers | _retry_after(quotas)
+    return headers | _retry_after(notices)
 
 
-def _retry_after(quotas: Sequence[Quota]) -> dict[str, str]:
-    retry_after = max(quota.retry_after for quota in quotas)
+def _retry_after(notices: Sequence[Notice]) -> dict[str, str]:
+    retry_after = max(notice.retry_after for notice in notices)
     return {"Retry-After": str(_seconds(retry_after))} if 0 < retry_after < math.inf else {}
 
 
