@@ -13,10 +13,12 @@ from .errors import (
     UnknownService,
     UnsupportedServer,
 )
+from .estimate_book import Estimate
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
 from .rate_token import Outcome, RateToken
+from .response_usage import tokens_of
 from .scope import TaskScopes
 from .tally import LimiterStatistics
 from .usage import LimitUsage
@@ -28,6 +30,7 @@ __all__ = [
     "ConfigError",
     "CostTooLarge",
     "Decision",
+    "Estimate",
     "HierarchicalLimiter",
     "InvalidScope",
     "Limit",
@@ -45,4 +48,5 @@ __all__ = [
     "Unit",
     "UnknownService",
     "UnsupportedServer",
+    "tokens_of",
 ]

@@ -11,6 +11,7 @@ from typing import Any, cast
 from ..limits.errors import CostTooLarge
 from ..limits.keys import Keys
 from ..limits.lua import LIMITS_LUA, Client, Script
+from ..limits.rate_token import Outcome
 from .explanation import Explanation, TaskState
 from .lane import Lane
 
@@ -26,8 +27,8 @@ def _script(name: str) -> Script:
 
 _SUBMIT, _DISPATCH, _CLAIM, _FINISH = _script("submit"), _script("dispatch"), _script("claim"), _script("finish")
 _PUT_BACK, _RENEW, _ATTEND = _script("put_back"), _script("renew"), _script("attend")
-_CANCEL, _EXPLAIN = _script("cancel"), _script("explain")
-SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN)
+_CANCEL, _EXPLAIN, _SETTLE_TOKENS = _script("cancel"), _script("explain"), _script("settle_tokens")
+SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _SETTLE_TOKENS)
 
 
 class Submitted(StrEnum):
@@ -45,6 +46,14 @@ class Cancelled(StrEnum):
     CANCELLED = "cancelled"
     RELEASED = "released"
     UNKNOWN = "unknown"
+
+
+class Settled(StrEnum):
+    """What became of a settlement. UNCOUNTED: no limit of the task counts tokens. STALE: its lease has lapsed."""
+
+    SETTLED = "settled"
+    UNCOUNTED = "uncounted"
+    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +180,22 @@ class Scheduler:
         verdict: bytes = _CLAIM(self.client, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
         return verdict == b"claimed"
 
-    def finish(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
-        """End a released task. False if the fence is not its own any more."""
-        verdict: bytes = _FINISH(self.client, self._realm, now_us, task, fence, self._claim_within_us)
+    def settle_tokens(self, task: str, fence: str | int, tokens: int, *, name: str = "", now_us: int | str = "") -> Settled:
+        """Charge a running task for what it has cost so far instead of its estimate, and learn that for tasks of this `name`.
+
+        The last number counts. Calling again with the same one changes nothing.
+        """
+        verdict: bytes = _SETTLE_TOKENS(
+            self.client, self._realm, now_us, task, fence, tokens, name, self._claim_within_us
+        )
+        return Settled(verdict.decode())
+
+    def finish(self, task: str, fence: str | int, *, outcome: Outcome = Outcome.OK, now_us: int | str = "") -> bool:
+        """End a released task. False if the fence is not its own any more.
+
+        One that FAILED before it settled its tokens gets back what it had reserved.
+        """
+        verdict: bytes = _FINISH(self.client, self._realm, now_us, task, fence, outcome, self._claim_within_us)
         return verdict == b"finished"
 
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:

@@ -1,0 +1,84 @@
+"""A running quantile: what all but one in ten calls of a kind stay below, judged by the last ones. Pure: state and value in, state out.
+
+Redis learns (`lua/parts/estimates.lua`); this is what it must remember, and the tests hold it to that.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+
+QUANTILE = 0.9
+MEMORY = 50
+_NUMBER = struct.Struct("<d")
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileState:
+    """What is stored for one kind of calls.
+
+    Parameters
+    ----------
+    values:
+        The last values, oldest first; at most `MEMORY`.
+    count:
+        How many were ever learned.
+    """
+
+    values: tuple[int, ...] = ()
+    count: int = 0
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> QuantileState:
+        """From the text that the script stores: the count, then the values, as doubles of 8 bytes."""
+        count, *values = (int(number) for (number,) in _NUMBER.iter_unpack(packed))
+        return cls(tuple(values), count)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningQuantile:
+    """The quantile of the last values.
+
+    With the m last values in order, v(1) <= ... <= v(m), and m at most `memory`,
+
+        estimate    v(k),  k = ceil(quantile * m)
+
+    Regimes. One value: that value. Fewer than 1 / (1 - quantile), ten by default: the largest of them, because
+    so few say nothing of the tail. Steady: the sample quantile, about a tenth off for costs that vary by half.
+    After a shift nothing of the old is left when `memory` values have come; upwards it follows sooner, as soon as
+    memory * (1 - quantile) values, 6 by default, are larger than all others.
+
+    A value may be corrected: the new one takes the place of one that equals the old. Their order matters only for
+    which is forgotten first.
+
+    Source: R. J. Hyndman and Y. Fan, "Sample Quantiles in Statistical Packages" (1996), definition 1, over a
+    sliding window. Why not a sketch with fewer numbers: docs/decisions/0070.
+
+    Parameters
+    ----------
+    quantile:
+        Above 0, at most 1.
+    memory:
+        Values that are remembered, at least 1.
+    """
+
+    quantile: float = QUANTILE
+    memory: int = MEMORY
+
+    def learn(self, state: QuantileState, value: int, *, instead_of: int | None = None) -> QuantileState:
+        """Remember a value; as the correction of an earlier one, if that is not forgotten yet."""
+        if instead_of is not None:
+            for at in reversed(range(len(state.values))):
+                if state.values[at] == instead_of:
+                    return QuantileState((*state.values[:at], value, *state.values[at + 1 :]), state.count)
+            return state
+        return QuantileState((*state.values, value)[-self.memory :], state.count + 1)
+
+    def estimate(self, state: QuantileState) -> int | None:
+        """The quantile; None where nothing is learned."""
+        if not state.values:
+            return None
+        # A product such as 0.9 * 50 may come out a hair above the whole number that it is.
+        rank = math.ceil(self.quantile * len(state.values) - 1e-9)
+        return sorted(state.values)[max(1, rank) - 1]
