@@ -185,9 +185,7 @@ class Scheduler:
 
         The last number counts. Calling again with the same one changes nothing.
         """
-        verdict: bytes = _SETTLE_TOKENS(
-            self.client, self._realm, now_us, task, fence, tokens, name, self._claim_within_us
-        )
+        verdict: bytes = _SETTLE_TOKENS(self.client, self._realm, now_us, task, fence, tokens, name, self._claim_within_us)
         return Settled(verdict.decode())
 
     def finish(self, task: str, fence: str | int, *, outcome: Outcome = Outcome.OK, now_us: int | str = "") -> bool:

@@ -3,7 +3,19 @@
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
-from .errors import UnroutableTask, UnsupportedBroker, WaitTimeout
+from .errors import NoRunningTask, UnroutableTask, UnsupportedBroker, WaitTimeout
+from .running_task import current
 from .turgor import Turgor
 
-__all__ = ["Cancelled", "Explanation", "Priority", "TaskState", "Turgor", "UnroutableTask", "UnsupportedBroker", "WaitTimeout"]
+__all__ = [
+    "Cancelled",
+    "Explanation",
+    "NoRunningTask",
+    "Priority",
+    "TaskState",
+    "Turgor",
+    "UnroutableTask",
+    "UnsupportedBroker",
+    "WaitTimeout",
+    "current",
+]

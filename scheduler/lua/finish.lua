@@ -4,14 +4,14 @@
 -- include: memory.lua
 --
 -- A task has ended, well or not, or will never start (revoked). Its slots are free, and what it
--- held and never used is given back; if it failed, so are the tokens that it had not settled. A second
--- report, or one with an old fence, changes nothing.
+-- held and never used is given back; so are the tokens that it had not settled, unless it ended well.
+-- A second report, or one with an old fence, changes nothing.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV task: the task's id, with its attempt
 -- ARGV fence: from the message
--- ARGV outcome: how it ended: 'ok' or 'failed'
+-- ARGV outcome: how it ended: 'ok', or in another way
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
 --
 -- Returns 'finished' or 'stale'.
@@ -22,7 +22,7 @@ if not self or self.fence ~= fence then
   return 'stale'
 end
 
-local frees = lease.close(self, outcome == 'failed')
+local frees = lease.close(self, outcome ~= 'ok')
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
 if not frees then
   return 'finished'
