@@ -56,7 +56,5 @@ MUTANTS = (
     Mutant("a change of the limits does not concern what waits", "if redis.call('GET', key('dispatched')) ~= definitions.version then", "if false then"),
     Mutant("a delayed task comes a millisecond early", "if due > now then", "if due > now + 1000 then"),
     Mutant("a lane that has more work is forgotten", "  if lane.head(self) then\n    lane.place(self)\n  end\n", ""),
-    Mutant("a task that fails keeps tokens that it had not settled and gives back those that it had", "failed and not self.settled and", "failed and self.settled and"),
-    Mutant("tokens that are settled are given back twice", "self.settled or math.min(self.tokens, rule.capacity)", "math.min(self.tokens, rule.capacity) * 2"),
     Mutant("a task that has waited too long is dropped in silence", "redis.call('HSET', key('expired'), waiting.task,", "tostring("),
 )  # fmt: skip
