@@ -12,7 +12,7 @@ from .lua import Client
 from .quantile import QuantileState, RunningQuantile
 
 REFRESH_S = 1.0
-CACHE_SIZE = 10_000
+CACHE_SIZE = 4_096
 _HASH = "estimates"
 
 
@@ -46,6 +46,9 @@ class EstimateBook:
     def __init__(self, client: Client, keys: Keys, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client, self._key, self._clock = client, keys(_HASH), clock
         self._found: dict[str, tuple[float, Estimate | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def of_task(self, name: str) -> Estimate | None:
         """The estimate of one task, by its name; None where nothing is learned."""

@@ -8,7 +8,7 @@ from .limit import Unit
 from .scope import TEMPLATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from .config import LimitsConfig
     from .scope import TaskScopes
@@ -50,6 +50,9 @@ class TokenBudgets:
         self.config = config
         self._found: dict[TaskScopes, TokenBudget | None] = {}
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def of_call(self, scopes: TaskScopes) -> TokenBudget | None:
         """The budget of a call; None if no limit of its scopes counts tokens."""
         if scopes not in self._found:
@@ -71,15 +74,14 @@ class TokenBudgets:
         """The tables of the call's scopes, the widest first; a scope that is not named has its template's."""
         config = self.config
         yield config.global_
-        service = config.services.get(scopes.service)
-        if service is not None:
+        if service := config.services.get(scopes.service):
             yield service
-        named = (
-            (service.endpoints if service is not None else {}, scopes.endpoint),
-            (config.loop_types, scopes.loop_type),
-            (config.loops, scopes.loop),
-        )
-        for tables, name in named:
-            table = tables.get(name) or tables.get(TEMPLATE)
-            if name and table is not None:
-                yield table
+            yield from _named(service.endpoints, scopes.endpoint)
+        yield from _named(config.loop_types, scopes.loop_type)
+        yield from _named(config.loops, scopes.loop)
+
+
+def _named(tables: Mapping[str, ScopeTable], name: str) -> Iterator[ScopeTable]:
+    table = tables.get(name) or tables.get(TEMPLATE)
+    if name and table is not None:
+        yield table

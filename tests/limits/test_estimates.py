@@ -11,7 +11,7 @@ from redis import Redis
 
 from limit_calls import Calls, new_scope
 from turgor.limits import Estimate
-from turgor.limits.estimate_book import EstimateBook
+from turgor.limits.estimate_book import CACHE_SIZE, EstimateBook
 from turgor.limits.lua import LIMITS_LUA, Script
 from turgor.limits.quantile import QuantileState, RunningQuantile
 
@@ -87,8 +87,7 @@ def test_a_book_asks_once_a_second(calls: Calls, redis_client: Redis) -> None:
 
 def test_what_a_book_remembers_is_bounded(calls: Calls) -> None:
     book = EstimateBook(calls.client, calls.keys)
-    for number in range(10_050):
-        book._found[f"t{number}"] = (0.0, None)
-    book.of_task("one more")
+    for number in range(CACHE_SIZE + 5):
+        book.of_task(f"t{number}")
 
-    assert len(book._found) == 1
+    assert len(book) == 5

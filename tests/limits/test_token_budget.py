@@ -68,7 +68,7 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(CACHE_SIZE + 5):
         budgets.of_call(TaskScopes("llm", loop=f"l{number}"))
 
-    assert len(budgets._found) == 5
+    assert len(budgets) == 5
 
 
 @pytest.mark.parametrize(
