@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from .decision import Decision
 from .errors import CostTooLarge
 from .limit import SECOND_US, LimitKind, Unit
-from .usage import LimitUsage
+from .usage import LimitUsage, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .limit import Limit
 
-_FIELDS = 3
+_FIELDS, _FIELDS_OF_THE_REST = 5, 3
 
 
 class Account:
@@ -27,26 +27,36 @@ class Account:
     ----------
     limits:
         Scope and limit, the widest scope first.
+    called:
+        The scope that a refusal by the called service concerns: its endpoint, or else the service; `""` for none.
+    scopes:
+        Names of the scopes, also of those without limits, which can be paused or closed too. Left out: those
+        of the limits.
 
     Attributes
     ----------
     rules:
-        The limits as the scripts take them.
+        The scopes and the limits as the scripts take them.
     settled_rules:
-        Those of them that look at a charge again: slots that are freed, tokens that are settled.
+        Those limits that look at a charge again: slots that are freed, tokens that are settled.
+    is_asked:
+        Whether the server must be asked: there is a limit, or a service, which can be held back without one.
     has_slots, has_tokens:
         Whether any limit caps work in flight, or counts tokens.
     """
 
-    __slots__ = ("_capacities", "has_slots", "has_tokens", "limits", "rules", "settled_rules")
+    __slots__ = ("_capacities", "called", "has_slots", "has_tokens", "is_asked", "limits", "rules", "scopes", "settled_rules")
 
     limits: tuple[tuple[str, Limit], ...]
 
-    def __init__(self, limits: Iterable[tuple[str, Limit]]) -> None:
+    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None, called: str = "") -> None:
+        self.called = called
         self.limits = tuple(limits)
+        self.scopes = tuple(dict.fromkeys(scope for scope, _ in self.limits) if scopes is None else scopes)
         settled = [each for each in self.limits if each[1].kind is LimitKind.IN_FLIGHT or each[1].unit is Unit.TOKENS]
-        self.rules = _as_rules(self.limits)
+        self.rules = _as_rules(self.limits, self.scopes)
         self.settled_rules = _as_rules(settled)
+        self.is_asked = bool(self.limits) or any(scope.startswith("service:") for scope in self.scopes)
         self.has_slots = any(limit.kind is LimitKind.IN_FLIGHT for _, limit in settled)
         self.has_tokens = any(limit.unit is Unit.TOKENS for _, limit in settled)
         self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
@@ -58,9 +68,23 @@ class Account:
             if cost > capacity:
                 raise CostTooLarge(cost, int(capacity), binding)
 
+    def observed(self) -> tuple[str, tuple[bytes, ...]]:
+        """The scope whose limits a response of the called service speaks of, and these limits as the scripts take them.
+
+        An endpoint without limits of its own shares those of its service.
+        """
+        scope = self.called
+        limits = [each for each in self.limits if each[0] == scope]
+        if not limits and scope.startswith("endpoint:"):
+            scope = f"service:{scope.removeprefix('endpoint:').partition('/')[0]}"
+            limits = [each for each in self.limits if each[0] == scope]
+        return scope, _as_rules(limits)
+
     def decision(self, reply: Sequence[Any]) -> Decision:
         """What acquire.lua said."""
         allowed, position, remaining, retry_after_us, reset_after_us = reply[:5]
+        if not allowed and not position:
+            return _held_back(reply[6], reply[7], retry_after_us)
         if not position:
             return Decision(bool(allowed))
         scope, limit = self.limits[int(position) - 1]
@@ -75,18 +99,21 @@ class Account:
             limit.capacity,
         )
 
-    def usage(self, reply: Sequence[Any]) -> tuple[LimitUsage, ...]:
+    def usage(self, reply: Sequence[Any]) -> Usage:
         """What peek.lua said, limit by limit."""
-        rows = (reply[at : at + _FIELDS] for at in range(0, len(reply), _FIELDS))
-        return tuple(
-            LimitUsage(scope, limit, int(remaining), int(retry_after_us) / SECOND_US, int(reset_after_us) / SECOND_US)
-            for (scope, limit), (remaining, retry_after_us, reset_after_us) in zip(self.limits, rows, strict=True)
+        rows = (map(int, reply[at : at + _FIELDS]) for at in range(0, len(self.limits) * _FIELDS, _FIELDS))
+        return Usage(
+            LimitUsage(scope, limit, used, remaining, retry_after_us / SECOND_US, reset_after_us / SECOND_US, shadowed)
+            for (scope, limit), (remaining, retry_after_us, reset_after_us, used, shadowed) in zip(self.limits, rows, strict=True)
         )
 
     def forecast(self, reply: Sequence[Any], requests: int, tokens: int) -> Decision:
         """The decision that acquire.lua would make where peek.lua looked; `remaining` is before the charge."""
         cost = {Unit.REQUESTS: requests, Unit.TOKENS: tokens}
-        usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit]]
+        usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit] and not usage.limit.shadow]
+        held_back = self._held_back(reply)
+        if held_back and all(usage.retry_after < held_back.retry_after for usage in usages):
+            return held_back
         if not usages:
             return Decision(True)
         binding = max(usages, key=lambda usage: usage.retry_after)
@@ -103,6 +130,18 @@ class Account:
             binding.limit.capacity,
         )
 
+    def _held_back(self, reply: Sequence[Any]) -> Decision | None:
+        """The refusal of what peek.lua found besides the limits, if there was any."""
+        rest = reply[len(self.limits) * _FIELDS :]
+        found = [_held_back(*rest[at : at + _FIELDS_OF_THE_REST]) for at in range(0, len(rest), _FIELDS_OF_THE_REST)]
+        return max(found, key=lambda decision: decision.retry_after, default=None)
+
+
+def _held_back(scope: bytes, name: bytes, retry_after_us: int) -> Decision:
+    """A refusal by what holds a scope besides its limits: it is paused, say."""
+    seconds = int(retry_after_us) / SECOND_US
+    return Decision(False, 0, seconds, seconds, scope.decode(), name.decode())
+
 
 def check_count(name: str, count: int, least: int) -> int:
     """Return `count`, or raise `ValueError` naming it unless it is a whole number of at least `least`."""
@@ -112,12 +151,13 @@ def check_count(name: str, count: int, least: int) -> int:
     return count
 
 
-def _as_rules(limits: Iterable[tuple[str, Limit]]) -> tuple[bytes, ...]:
-    return tuple(
+def _as_rules(limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] = ()) -> tuple[bytes, ...]:
+    fields = (
         str(field).encode()
         for scope, limit in limits
-        for field in (scope, limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit)
+        for field in (scope, limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit)
     )
+    return ("\x1f".join(scopes).encode(), *fields)
 
 
 def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, str]:
@@ -126,7 +166,7 @@ def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, s
         (
             (limit.capacity, f"{scope} {limit.id}")
             for scope, limit in limits
-            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT
+            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT and not limit.shadow
         ),
         default=(float("inf"), ""),
     )

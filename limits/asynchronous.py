@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
 from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited, ServerUnreachable
+from .headers import parse_headers
 from .hierarchical import AllLevels
-from .limit import Unit
+from .limit import SECOND_US, Unit
 from .limiter import OneScope
 from .link import AsyncLink
-from .rate_token import SETTLE, Charge, Outcome, log
+from .outcome import Outcome
+from .rate_token import SETTLE, Charge, log
+from .regulator import CLOSE, OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
+from .usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from .account import Account
+    from .call import Call
+    from .headers import Headers
     from .hierarchical import LimitsSource
     from .limit import Limit
     from .limit_options import LimitOptions
     from .lua import AsyncClient
+    from .observation import Observation
     from .scope import TaskScopes
-    from .usage import LimitUsage
 
 
 class AsyncRateToken(Charge):
@@ -50,6 +59,22 @@ class AsyncRateToken(Charge):
     async def failed(self, *, now_us: int | None = None) -> None:
         """`RateToken.failed`."""
         await self._end(Outcome.FAILED, self._unspent(), now_us)
+
+    async def throttled(self, retry_after: float | timedelta | None = None, *, now_us: int | None = None) -> None:
+        """`RateToken.throttled`."""
+        values = self._closing(retry_after, now_us)
+        if values and self._outcome is Outcome.OPEN:
+            await self._link.run(CLOSE, *values)
+        await self._end(Outcome.THROTTLED, self._unspent(), now_us)
+
+    async def observe(self, headers: Headers, status: int | None = None, *, now_us: int | None = None) -> Observation:
+        """`RateToken.observe`."""
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := self._observing(observation, now_us):
+            await self._link.run(OBSERVE, *values)
+        if observation.is_throttled:
+            await self._end(Outcome.THROTTLED, self._unspent(), now_us)
+        return observation
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,14 +136,25 @@ class AsyncLimiter(OneScope):
             raise RateLimited(self._account.decision(reply))
         return AsyncRateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
 
+    async def acquire_many(
+        self, costs: Iterable[int | tuple[int, int]], *, now_us: int | None = None
+    ) -> list[AsyncRateToken | Decision]:
+        """`Limiter.acquire_many`."""
+        token = partial(AsyncRateToken, self._link)
+        answers: list[AsyncRateToken | Decision] = []
+        for batch in batches(self._entries(costs)):
+            reply: list[Any] = await self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
     async def peek(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
         """`Limiter.peek`."""
         reply = await self._link.run(PEEK, *self._look(n, tokens, now_us))
         return self._account.forecast(reply, n, tokens)
 
-    async def usage(self, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    async def usage(self, *, now_us: int | None = None) -> Usage:
         """`Limiter.usage`."""
-        return self._account.usage(await self._link.run(PEEK, *self._look(1, 0, now_us)))
+        return self._account.usage(await self._link.run(PEEK, *self._look(1, 1, now_us)))
 
     async def available_tokens(self, unit: Unit = Unit.REQUESTS, *, now_us: int | None = None) -> int:
         """`Limiter.available_tokens`."""
@@ -185,12 +221,33 @@ class AsyncHierarchicalLimiter(AllLevels):
         token = await self._attempt(names, weight, tokens, now_us)
         return None if isinstance(token, Decision) else token
 
-    async def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    async def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[AsyncRateToken | Decision]:
+        """`HierarchicalLimiter.acquire_many`."""
+        token = partial(AsyncRateToken, self._link)
+        answers: list[AsyncRateToken | Decision] = []
+        for batch in batches(self._entries(await self._current_book(), calls)):
+            reply: Sequence[Any] = batch.uncharged
+            if batch.is_asked:
+                reply = await self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
+    async def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """`HierarchicalLimiter.usage`."""
         account = (await self._current_book()).of_scope(scope)
-        if not account.rules:
-            return ()
-        return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+        if not account.limits:
+            return Usage()
+        return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
+
+    async def observe(
+        self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None
+    ) -> Observation:
+        """`HierarchicalLimiter.observe`."""
+        scope, rules = (await self._current_book()).of_call((service, endpoint, "", "")).observed()
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := observing(self._teller.prefix, scope, rules, observation, now_us):
+            await self._link.run(OBSERVE, *values)
+        return observation
 
     async def refresh(self) -> LimitsConfig:
         """`HierarchicalLimiter.refresh`."""
@@ -207,7 +264,7 @@ class AsyncHierarchicalLimiter(AllLevels):
         account = (await self._current_book()).of_call(names)
         holder = self._teller.holder(account)
         values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
         if not self._teller.admits(reply, weight, tokens):
             return account.decision(reply)
         return AsyncRateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)

@@ -10,30 +10,39 @@ It keeps the same limits as the tasks of `Turgor(app)` in the same realm, and sp
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
+from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited
+from .headers import parse_headers
 from .keys import Keys
+from .limit import SECOND_US
 from .link import Link
 from .rate_token import RateToken
 from .registry import LimitsRegistry
+from .regulator import OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED, Teller, Values
+from .usage import Usage
 from .view import LimitsView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike
 
     from .account import Account
+    from .batch import Entry
+    from .call import Call
+    from .headers import Headers
     from .lua import Client
+    from .observation import Observation
     from .scope import TaskScopes
     from .tally import LimiterStatistics
-    from .usage import LimitUsage
 
     LimitsSource: TypeAlias = str | PathLike[str] | Mapping[str, Any] | LimitsConfig | None
 
@@ -63,6 +72,15 @@ class AllLevels:
         check_count("weight", weight, 1)
         check_count("tokens", tokens, 0)
         return self._teller.charge(account, weight, tokens, holder, now_us)
+
+    def _entries(self, book: AccountBook, calls: Iterable[Call]) -> list[Entry]:
+        return [self._entry(book, call) for call in calls]
+
+    def _entry(self, book: AccountBook, call: Call) -> Entry:
+        service, endpoint, loop_type, loop, weight, tokens = call
+        check_count("weight", weight, 1)
+        check_count("tokens", tokens, 0)
+        return self._teller.entry(book.of_call((service, endpoint, loop_type, loop)), weight, tokens)
 
 
 class HierarchicalLimiter(AllLevels):
@@ -160,7 +178,35 @@ class HierarchicalLimiter(AllLevels):
         token = self._attempt(names, weight, tokens, now_us)
         return None if isinstance(token, Decision) else token
 
-    def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[RateToken | Decision]:
+        """Decide many calls, in their order, in one round trip for each hundred, or fewer if they have many limits.
+
+            for answer in limiter.acquire_many([Call("llm_api", loop=loop) for loop in loops]):
+                if isinstance(answer, RateToken): ...
+
+        Each call charges every limit of its own, or none, as if `acquire` had been called for one after the other.
+
+        Returns
+        -------
+        For each call its token, or the decision that refused it.
+
+        Raises
+        ------
+        UnknownService, CostTooLarge, InvalidScope, ValueError, TypeError
+            As `acquire` does; nothing is charged for any of the calls.
+        ServerUnreachable
+            Nobody answers. What was charged before stays charged.
+        """
+        token = partial(RateToken, self._link)
+        answers: list[RateToken | Decision] = []
+        for batch in batches(self._entries(self._current_book(), calls)):
+            reply: Sequence[Any] = batch.uncharged
+            if batch.is_asked:
+                reply = self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
+    def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """How full each limit of a scope is; the scope by its name, such as `global` or `service:llm_api`.
 
         Raises
@@ -169,9 +215,41 @@ class HierarchicalLimiter(AllLevels):
             There is no such service, or no such kind of scope.
         """
         account = self._current_book().of_scope(scope)
-        if not account.rules:
-            return ()
-        return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+        if not account.limits:
+            return Usage()
+        return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
+
+    def observe(
+        self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None
+    ) -> Observation:
+        """Take in what a response says of its service's limits, for every process of the realm.
+
+        It only ever tightens. Where the service has less left than our limits in the same unit, no more is
+        admitted until its reset. A response that refused a call for its rate (429) closes the scope for as long
+        as it asks for, once, however many calls are refused meanwhile. Odd headers are ignored.
+
+        Parameters
+        ----------
+        service, endpoint:
+            Who was called. The endpoint's own limits are meant, if it has any; or else the service's.
+        headers, status:
+            Of the response: a mapping, or pairs; and its status code.
+
+        Returns
+        -------
+        Observation
+            What the headers were understood to say.
+
+        Raises
+        ------
+        UnknownService, InvalidScope
+            The limits do not name the service, or a name is not possible.
+        """
+        scope, rules = self._current_book().of_call((service, endpoint, "", "")).observed()
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := observing(self._teller.prefix, scope, rules, observation, now_us):
+            self._link.run(OBSERVE, *values)
+        return observation
 
     def refresh(self) -> LimitsConfig:
         """Follow a change of the limits at once, and return what is in force."""
@@ -188,7 +266,7 @@ class HierarchicalLimiter(AllLevels):
         account = self._current_book().of_call(names)
         holder = self._teller.holder(account)
         values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        reply: Sequence[Any] = self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
         if not self._teller.admits(reply, weight, tokens):
             return account.decision(reply)
         return RateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)

@@ -44,10 +44,16 @@ class TokenBudgets:
     ----------
     config:
         The limits.
+
+    Attributes
+    ----------
+    are_any:
+        Whether any limit counts tokens.
     """
 
     def __init__(self, config: LimitsConfig) -> None:
         self.config = config
+        self.are_any = any(limit.unit is Unit.TOKENS for limits in config.definitions().values() for limit in limits)
         self._found: dict[TaskScopes, TokenBudget | None] = {}
 
     def __len__(self) -> int:

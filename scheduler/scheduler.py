@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,8 +11,10 @@ from typing import Any, cast
 
 from ..limits.errors import CostTooLarge
 from ..limits.keys import Keys
+from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
-from ..limits.rate_token import Outcome
+from ..limits.outcome import Outcome
+from ..limits.regulator import closure_us
 from .explanation import Explanation, TaskState
 from .lane import Lane
 
@@ -27,8 +30,13 @@ def _script(name: str) -> Script:
 
 _SUBMIT, _DISPATCH, _CLAIM, _FINISH = _script("submit"), _script("dispatch"), _script("claim"), _script("finish")
 _PUT_BACK, _RENEW, _ATTEND = _script("put_back"), _script("renew"), _script("attend")
-_CANCEL, _EXPLAIN, _SETTLE_TOKENS = _script("cancel"), _script("explain"), _script("settle_tokens")
-SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _SETTLE_TOKENS)
+_CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
+    _script("cancel"),
+    _script("explain"),
+    _script("throttle"),
+    _script("settle_tokens"),
+)
+SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS)
 
 
 class Submitted(StrEnum):
@@ -129,7 +137,7 @@ class Scheduler:
     def __init__(self, client: Client, keys: Keys, *, claim_within_s: float = 30.0, lease_s: float = 30.0) -> None:
         self.client, self.keys = client, keys
         self.claim_within_s, self.lease_s = claim_within_s, lease_s
-        self._realm = keys.prefix
+        self._run, self._realm = Link(client).call, keys.prefix
         self._claim_within_us = round(claim_within_s * SECOND_US)
         self._lease_us = round(lease_s * SECOND_US)
 
@@ -143,8 +151,8 @@ class Scheduler:
         """
         due_us = "" if task.due_us is None else task.due_us
         max_wait_us = "" if task.max_wait_s is None else round(task.max_wait_s * SECOND_US)
-        reply: list[Any] = _SUBMIT(
-            self.client, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
+        reply: list[Any] = self._run(
+            _SUBMIT, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
             due_us, max_wait_us, task.template, self._claim_within_us,
         )  # fmt: skip
         status = reply[0].decode()
@@ -155,9 +163,7 @@ class Scheduler:
 
     def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
         """Release what may run now, in at most `budget` attempts."""
-        released, recovered, promoted, expired, next_us = _DISPATCH(
-            self.client, self._realm, now_us, budget, self._claim_within_us
-        )
+        released, recovered, promoted, expired, next_us = self._run(_DISPATCH, self._realm, now_us, budget, self._claim_within_us)
         next_us = int(next_us)
         return Dispatched(released, recovered, promoted, expired, None if next_us < 0 else next_us / SECOND_US)
 
@@ -177,7 +183,7 @@ class Scheduler:
 
     def claim(self, task: str, fence: str | int, claimant: str, *, now_us: int | str = "") -> bool:
         """Whether this execution of the task may run. Ask just before user code; ask again if the answer was lost."""
-        verdict: bytes = _CLAIM(self.client, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
+        verdict: bytes = self._run(_CLAIM, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
         return verdict == b"claimed"
 
     def settle_tokens(self, task: str, fence: str | int, tokens: int, *, name: str = "", now_us: int | str = "") -> Settled:
@@ -185,7 +191,7 @@ class Scheduler:
 
         The last number counts. Calling again with the same one changes nothing.
         """
-        verdict: bytes = _SETTLE_TOKENS(self.client, self._realm, now_us, task, fence, tokens, name, self._claim_within_us)
+        verdict: bytes = self._run(_SETTLE_TOKENS, self._realm, now_us, task, fence, tokens, name, self._claim_within_us)
         return Settled(verdict.decode())
 
     def finish(self, task: str, fence: str | int, *, outcome: Outcome = Outcome.OK, now_us: int | str = "") -> bool:
@@ -193,30 +199,49 @@ class Scheduler:
 
         One that FAILED before it settled its tokens gets back what it had reserved.
         """
-        verdict: bytes = _FINISH(self.client, self._realm, now_us, task, fence, outcome, self._claim_within_us)
+        verdict: bytes = self._run(_FINISH, self._realm, now_us, task, fence, outcome, self._claim_within_us)
         return verdict == b"finished"
 
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
         """Give a released task back unfinished, to the head of its lane. False if the fence is not its own any more."""
-        verdict: bytes = _PUT_BACK(self.client, self._realm, now_us, task, fence, self._claim_within_us)
+        verdict: bytes = self._run(_PUT_BACK, self._realm, now_us, task, fence, self._claim_within_us)
+        return verdict == b"returned"
+
+    def throttle(self, task: str, fence: str | int, seconds: float, *, reason: str = "429", now_us: int | str = "") -> bool:
+        """Close the scope of a task that its service refused, and give the task back to the head of its lane.
+
+        The scope is the task's endpoint, or else its service; it opens in `seconds`, as a ramp. False if the
+        fence is not its own any more.
+
+        Raises
+        ------
+        ValueError
+            The task calls no service, so there is nothing to close; or `seconds` is no positive number.
+        """
+        verdict: bytes = _THROTTLE(
+            self.client, self._realm, now_us, task, fence, closure_us(seconds), reason, self._claim_within_us
+        )
+        if verdict == b"unscoped":
+            raise ValueError(f"task {task!r} calls no service, so nothing can be closed: name its service")
         return verdict == b"returned"
 
     def renew(self, leases: Iterable[tuple[str, str | int]], *, now_us: int | str = "") -> int:
         """Say that these (task, fence) are still in good hands. Returns how many were renewed."""
         pairs = [value for lease in leases for value in lease]
-        return _RENEW(self.client, self._realm, now_us, self._lease_us, *pairs) if pairs else 0
+        return self._run(_RENEW, self._realm, now_us, self._lease_us, *pairs) if pairs else 0
 
     def attend(self, worker: str, slots: dict[str, int], *, silence_s: float = 20.0, now_us: int | str = "") -> None:
         """Say that a worker lives, and how many tasks it can take from each broker queue; 0 leaves the queue."""
         shares = [value for share in slots.items() for value in share]
-        _ATTEND(self.client, self._realm, now_us, worker, round(silence_s * SECOND_US), self._claim_within_us, *shares)
+        self._run(_ATTEND, self._realm, now_us, worker, round(silence_s * SECOND_US), self._claim_within_us, *shares)
 
     def cancel(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Cancelled:
         """Take a task out that waits or is delayed."""
-        return Cancelled(_CANCEL(self.client, self._realm, now_us, task, lane.name, weight, tokens).decode())
+        return Cancelled(self._run(_CANCEL, self._realm, now_us, task, lane.name, weight, tokens).decode())
 
     def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
         """Where a task is, and what holds it."""
-        state, ahead, scope, limit, in_us = _EXPLAIN(self.client, self._realm, now_us, task, lane.name, weight, tokens)
+        state, ahead, scope, limit, in_us = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
         held_by = f"{scope.decode()} {limit.decode()}".strip()
-        return Explanation(task, TaskState(state.decode()), ahead, held_by, int(in_us) / SECOND_US)
+        wait_us = int(in_us)
+        return Explanation(task, TaskState(state.decode()), ahead, held_by, wait_us / SECOND_US if wait_us >= 0 else math.inf)

@@ -5,6 +5,7 @@ from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
 from .errors import NoRunningTask, UnroutableTask, UnsupportedBroker, WaitTimeout
 from .running_task import current
+from .throttled import Throttled
 from .turgor import Turgor
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "NoRunningTask",
     "Priority",
     "TaskState",
+    "Throttled",
     "Turgor",
     "UnroutableTask",
     "UnsupportedBroker",

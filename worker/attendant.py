@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from ..limits.rate_token import Outcome
+from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
 from .request import lease_of
 

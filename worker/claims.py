@@ -17,10 +17,11 @@ from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore
 from celery.utils.log import get_logger
 
-from ..limits.rate_token import Outcome
+from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
 from .envelope import FENCE_HEADER, task_key
 from .running_task import current
+from .throttled import fail_unclosable, throttled_in
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -61,7 +62,9 @@ def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
     def trace_task(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         fence = (request or {}).get(FENCE_HEADER)
         if request is None or fence is None:
-            return tracer(uuid, args, kwargs, request)
+            outcome = tracer(uuid, args, kwargs, request)
+            throttled = throttled_in(outcome)
+            return fail_unclosable(task, args, kwargs, request, throttled) if throttled else outcome
         key = task_key(request)
         if not claim(scheduler, key, fence):
             logger.warning("Task %s[%s] is a stale copy: dropped", task.name, uuid)
@@ -69,6 +72,12 @@ def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
         traced = tracer(uuid, args, kwargs, request)
         _insist(scheduler, lambda: current.say(scheduler, key, fence, task.name))
         current.forget(key, fence)
+        throttled = throttled_in(traced)
+        if throttled and request.get("service"):
+            _insist(scheduler, lambda: scheduler.throttle(key, fence, throttled.retry_after_s))
+            return traced
+        if throttled:
+            traced = fail_unclosable(task, args, kwargs, request, throttled)
         if _is_requeued(traced):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
         else:

@@ -18,7 +18,7 @@ from kombu.utils.objects import cached_property
 from ..limits.config import LimitsConfig
 from ..limits.errors import CostTooLarge
 from ..limits.server import UNREACHABLE, without_password
-from ..limits.token_budget import TokenBudgets
+from ..limits.token_budget import TokenBudget, TokenBudgets
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US, WaitingTask
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
@@ -95,17 +95,20 @@ class Gate:
         headers = message.headers
         if not headers:
             raise UnsupportedProtocol
-        policy = self._retry_policy(options)
-        _insist(self._turgor.view.config, headers["id"], self._turgor, policy)
+        if not self._turgor.view.is_fresh():
+            _insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
         call = self._with_mapping(name, take_call(self._turgor.app, name, headers, options))
         limited = self._is_limited(name, call)
-        if limited and call.tokens is None:
-            call = _insist(lambda: self._with_estimate(name, call), headers["id"], self._turgor, policy)
+        if limited and call.tokens is None and (budget := self._budget_of(call)):
+            policy = self._retry_policy(options)
+            estimate = _insist(lambda: self._turgor.estimate_book.of_task(name), headers["id"], self._turgor, policy)
+            call = call.reserving(budget, None if estimate is None else estimate.quantile)
         if custom := options.get("headers"):
             # A retry brings the headers of the message before it; what this publish says is in `call`.
             ours = {FENCE_HEADER, ORIGIN_HEADER, *(HEADERS if headers.get("retries") else call.headers)}
             options["headers"] = {key: value for key, value in custom.items() if key not in ours}
-        due_us = _due_us(headers.get("eta"), self._turgor.app.timezone)
+        eta = headers.get("eta")
+        due_us = _due_us(eta, self._turgor.app.timezone) if eta else None
         if limited and call.priority is None:
             call = replace(call, priority=Priority.NORMAL)
         headers.update(call.headers)
@@ -133,16 +136,12 @@ class Gate:
             config.check_service(call.service, call.endpoint, task=name)
         return call
 
-    def _with_estimate(self, name: str, call: Call) -> Call:
-        """The call with what it is expected to cost, if a limit of its scopes counts tokens."""
+    def _budget_of(self, call: Call) -> TokenBudget | None:
+        """What the call may reserve, if a limit of its scopes counts tokens."""
         config = self._turgor.view.config()
         if self._budgets.config is not config:
             self._budgets = TokenBudgets(config)
-        budget = self._budgets.of_call(call.scopes)
-        if budget is None:
-            return call
-        estimate = self._turgor.estimate_book.of_task(name)
-        return call.reserving(budget, None if estimate is None else estimate.quantile)
+        return self._budgets.of_call(call.scopes) if self._budgets.are_any else None
 
     def _is_limited(self, name: str, call: Call) -> bool:
         if name.startswith(_OWN_TASKS) and not call.service:
@@ -258,8 +257,6 @@ def _insist(ask: Callable[[], T], task: str, turgor: Turgor, retry_policy: dict[
         raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {error}") from error
 
 
-def _due_us(eta: str | None, timezone: Any) -> int | None:
-    if not eta:
-        return None
+def _due_us(eta: str, timezone: Any) -> int:
     moment = maybe_make_aware(datetime.fromisoformat(eta), timezone)
     return round(moment.timestamp() * SECOND_US)

@@ -14,14 +14,16 @@ from celery.signals import worker_process_init
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
+from ..limits.account_book import check_scope
 from ..limits.config import LimitsConfig
 from ..limits.estimate_book import Estimate, EstimateBook
 from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
 from ..limits.lua import Client
 from ..limits.registry import LimitsRegistry
+from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
-from ..limits.usage import LimitUsage
+from ..limits.usage import Usage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
@@ -37,6 +39,8 @@ from .gate import GatedAMQP
 if TYPE_CHECKING:
     from celery import Celery
 
+    from ..limits.headers import Headers
+    from ..limits.observation import Observation
     from .request import End
 
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "redis+socket": "unix", "valkey": "redis", "valkeys": "rediss"}
@@ -168,7 +172,7 @@ class Turgor:
                 return replace(found, task=task_id)
         return Explanation(task_id, TaskState.UNKNOWN)
 
-    def usage(self, scope: str) -> tuple[LimitUsage, ...]:
+    def usage(self, scope: str) -> Usage:
         """How full each limit of a scope is, such as `global`, `service:llm_api` or `loop:planner-7`.
 
         Raises
@@ -186,6 +190,31 @@ class Turgor:
     def estimate_book(self) -> EstimateBook:
         return EstimateBook(self.client, self.keys)
 
+    def observe(self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "") -> Observation:
+        """Take in what a response says of its service's limits; see `HierarchicalLimiter.observe`."""
+        return self.limiter.observe(service, headers, status, endpoint=endpoint)
+
+    def pause(self, scope: str, *, by: str = "") -> RegulatorState:
+        """Hold back all work of a scope, as `usage` names it, until `resume`. What is released already runs.
+
+        Raises
+        ------
+        UnknownService, InvalidScope
+            There is no such service, or no such kind of scope.
+        """
+        check_scope(scope, self.view.refresh())
+        return self.regulator.pause(scope, by=by)
+
+    def resume(self, scope: str) -> RegulatorState:
+        """Lift the pause of a scope; where there is none, open what is closed. What waits goes on at once."""
+        check_scope(scope, self.view.refresh())
+        return self.regulator.resume(scope)
+
+    @cached_property
+    def regulator(self) -> Regulator:
+        """Pauses and closes scopes, and says which are held."""
+        return Regulator(self.client, self.keys)
+
     @cached_property
     def limiter(self) -> HierarchicalLimiter:
         """A limiter on the same budgets, for calls that are no tasks."""
@@ -201,7 +230,11 @@ class Turgor:
 
     def broker_key(self, queue: str) -> str:
         """The key of the list that kombu reads for `queue`."""
-        return self.app.conf.broker_transport_options.get("global_keyprefix", "") + queue
+        return self._key_prefix + queue
+
+    @cached_property
+    def _key_prefix(self) -> str:
+        return self.app.conf.broker_transport_options.get("global_keyprefix", "")
 
     def start(self) -> None:
         """Check the server and publish the limits. Workers and dispatchers do this first.

@@ -22,12 +22,15 @@ if not self or self.fence ~= fence then
   return 'stale'
 end
 
-local frees = lease.close(self, outcome ~= 'ok')
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
-if not frees then
+local failed = outcome ~= 'ok'
+if lease.is_claimed(self) and not lease.has_slots(self) and not (failed and lease.has_unsettled_tokens(self)) then
+  lease.remove(self)
   return 'finished'
 end
 
+-- include: charge.lua
+lease.close(self, failed)
 -- include: advance.lua
 definitions.use_current()
 lane.touch_gates(lane.at(self.lane))

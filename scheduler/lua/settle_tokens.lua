@@ -1,6 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: lease.lua
+-- include: charge.lua
 -- include: estimates.lua
 --
 -- A running task knows what it has cost in tokens. What is left of its estimate goes back to where

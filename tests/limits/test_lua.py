@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from turgor.limits.batch import ACQUIRE_MANY
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.rate_token import SETTLE
 from turgor.limits.registry import PUBLISH
+from turgor.limits.regulator import CLOSE, OBSERVE, PAUSE, REGULATORS, RESUME
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH]
+SCRIPTS = [ACQUIRE, ACQUIRE_MANY, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, OBSERVE]
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -134,7 +134,10 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
 
 
 def _is_covered(model: Model, state: State, gate: str) -> bool:
-    """Whether a gate is closed that all work of this one must pass too, and somebody waits there."""
+    """Whether somebody waits at a gate that all work of this one must pass too, and that is closed or tried at once.
+
+    Whoever goes on from there tries its narrower gates in the same call.
+    """
     scope, _, unit = gate.rpartition("|")
     priority = Lane.from_name(state.gates[gate][0]).priority
     for other, lanes in state.gates.items():
@@ -143,7 +146,7 @@ def _is_covered(model: Model, state: State, gate: str) -> bool:
             other != gate
             and _contains(wide, scope)
             and other_unit in (Unit.REQUESTS, unit)
-            and opens_at_us(model, state, other) > model.now_us
+            and (opens_at_us(model, state, other) > model.now_us or state.wakes[other] <= model.clock.latest_us)
             and Lane.from_name(lanes[0]).priority >= priority
         ):
             return True

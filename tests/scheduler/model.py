@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from turgor.limits.limit import Unit
-from turgor.limits.rate_token import Outcome
+from turgor.limits.outcome import Outcome
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled, Submitted, WaitingTask
 

@@ -18,9 +18,10 @@ from redis import Redis
 
 from turgor.limits.config import LimitsConfig
 from turgor.limits.keys import Keys
+from turgor.limits.outcome import Outcome
 from turgor.limits.quantile import QuantileState
-from turgor.limits.rate_token import Outcome
 from turgor.limits.registry import LimitsRegistry
+from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane, Priority
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled, Submitted, WaitingTask
@@ -97,6 +98,7 @@ class Realm:
     ) -> None:
         self.client, self.keys = client, Keys(name)
         self.scheduler = Scheduler(client, self.keys, claim_within_s=claim_within_s, lease_s=lease_s)
+        self.regulator = Regulator(client, self.keys)
         self.now_us = EPOCH_US
         self._tokens = (b"%08d" % number for number in itertools.count())
         if limits is not None:
@@ -158,6 +160,9 @@ class Realm:
 
     def put_back(self, message: Message) -> bool:
         return self.scheduler.put_back(*message, now_us=self.now_us)
+
+    def throttle(self, message: Message, seconds: float) -> bool:
+        return self.scheduler.throttle(*message, seconds, now_us=self.now_us)
 
     def renew(self, *messages: Message) -> int:
         return self.scheduler.renew(messages, now_us=self.now_us)
@@ -351,6 +356,11 @@ class State:
     def limits(self) -> dict[str, Any]:
         """State of each limit, by `scope:id`: bytes of a window or a bucket, holders of the slots in flight."""
         return self._family("limit:")
+
+    @cached_property
+    def shadowed(self) -> dict[str, bytes]:
+        """How often each shadow limit would have refused, by `scope:id`."""
+        return self._family("shadowed:")
 
     def due_us(self) -> float:
         """When a dispatcher has something to do, leases apart."""

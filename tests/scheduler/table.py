@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from turgor.limits.rate_token import Outcome
+from turgor.limits.outcome import Outcome
 
 from .realm import Message, Realm, State, Window, lane
 
@@ -99,6 +99,8 @@ def picture(state: State, now_us: int) -> dict[str, Any]:
         "unclaimed": state.unclaimed,
         "windows": {name: (window.used, window.held) for name, window in windows.items()},
         "slots": {name: sorted(taken) for name, taken in state.limits.items() if isinstance(taken, dict)},
+        "shadowed": {name: int(count) for name, count in state.shadowed.items()},
+        "regulated": list(state.keys.get("regulators", {})),
         "redelivered": state.redelivered,
         "expired": sorted(state.expired),
         "learned": state.learned,
@@ -174,3 +176,23 @@ def attend(worker: str = "w", **slots: int) -> Step:
 
 def cancel(name: str, to: str = "api", **cost: int) -> Step:
     return lambda realm: realm.cancel(name, LANES[to], **cost)
+
+
+def pause(scope: str) -> Step:
+    return lambda realm: realm.regulator.pause(scope, now_us=realm.now_us)
+
+
+def resume(scope: str) -> Step:
+    return lambda realm: realm.regulator.resume(scope, now_us=realm.now_us)
+
+
+def close(scope: str, seconds: float) -> Step:
+    return lambda realm: realm.regulator.close(scope, seconds, now_us=realm.now_us)
+
+
+def explain(name: str, to: str = "api") -> Step:
+    return lambda realm: str(realm.scheduler.explain(name, LANES[to], now_us=realm.now_us))
+
+
+def throttle(name: str, seconds: float = 30, *, fence: str | None = None) -> Step:
+    return lambda realm: realm.throttle(Message(name, fence) if fence else _last(realm, name), seconds)

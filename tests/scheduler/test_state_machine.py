@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from turgor.limits.config import LimitsConfig
 from turgor.limits.errors import CostTooLarge
-from turgor.limits.rate_token import Outcome
+from turgor.limits.outcome import Outcome
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
@@ -408,7 +408,7 @@ PROFILE = settings(
     suppress_health_check=list(HealthCheck),
 )
 # A defect is to be found, not explained: nothing is shrunk or remembered.
-HUNT = settings(PROFILE, max_examples=500, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False)
+HUNT = settings(PROFILE, max_examples=3_000, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False)
 
 
 @pytest.mark.timeout(0)

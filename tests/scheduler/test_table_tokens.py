@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from turgor.limits.rate_token import Outcome
+from turgor.limits.outcome import Outcome
 from turgor.scheduler.scheduler import SECOND_US, Settled
 
 from .realm import EPOCH_US, Realm, Window

@@ -1,11 +1,20 @@
 -- include: ledger.lua
+-- include: regulator.lua
 --
--- The limits that a call brings along: scope, id, kind, capacity, period, refill, unit of each.
+-- The limits that a call brings along: the names of its scopes, then scope, id, kind, capacity,
+-- period, refill, unit of each limit. What else holds its scopes is known here alone.
 local FIELDS = 7
+local SCOPE = '[^\31]+'
+local LOOK_AGAIN = 1000000
 
-local function account(rules)
+-- How long to wait for what allows it then. Nobody knows when a pause will end.
+local function wait_until(allow_at)
+  return allow_at == math.huge and LOOK_AGAIN or allow_at - now
+end
+
+local function limits_in(rules, first, last)
   local limits = {}
-  for i = 1, #rules, FIELDS do
+  for i = first, last, FIELDS do
     local scope, id, kind, capacity, period, refill, unit = unpack(rules, i, i + FIELDS - 1)
     local rule = ledger.rule(id, kind, tonumber(capacity), tonumber(period), tonumber(refill), unit)
     local limit = ledger.limit(scope, rule)
@@ -13,4 +22,18 @@ local function account(rules)
     limit.position = #limits
   end
   return limits
+end
+
+local function regulators_of(scopes)
+  local regulators = {}
+  for scope in string.gmatch(scopes, SCOPE) do
+    regulator.join(scope, regulators)
+  end
+  return regulators
+end
+
+-- The limits as they were brought, and the scopes to charge: these limits and the call's regulators.
+local function account(rules)
+  local limits = limits_in(rules, 2, #rules)
+  return limits, {{limits = limits}, {limits = regulators_of(rules[1])}}
 end

@@ -9,13 +9,17 @@ local recovery = {}
 -- A release that nobody claimed may still lie in the broker's queue: then it is not lost.
 local function still_queued(self, queue)
   local message = redis.call('HGET', key('message'), self.task)
-  return message and redis.call('LPOS', queue, release.envelope(message, self.fence))
+  return message and redis.call('LPOS', queue, envelope(message, self.fence))
 end
 
 function recovery.put_back(self)
+  redis.call('HINCRBY', key('redelivered'), self.task, 1)
+  recovery.return_to_lane(self)
+end
+
+function recovery.return_to_lane(self)
   local target = lane.at(self.lane)
   lease.close(self, true)
-  redis.call('HINCRBY', key('redelivered'), self.task, 1)
   lane.put_back(target, lane.element(whole(self.requests), whole(self.tokens), self.task))
   lane.touch_gates(target)
 end

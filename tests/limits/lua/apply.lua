@@ -9,6 +9,6 @@
 -- ARGV verb: such as 'hold'
 -- ARGV units: units for limits that count requests
 -- ARGV time: microseconds, for the verbs that take one: a deadline, or a time in the past
--- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
+-- ARGV rules...: the account, as parts/account.lua reads it
 ledger.apply(verb, {{limits = account(rules)}}, {requests = tonumber(units), tokens = 0}, '', tonumber(time))
 ledger.save()
