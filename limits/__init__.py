@@ -22,7 +22,7 @@ from .observation import Observation, Quota
 from .outcome import Outcome
 from .rate_token import RateToken
 from .regulator import Regulator, RegulatorState
-from .response_usage import tokens_of
+from .response_cost import tokens_of
 from .scope import TaskScopes
 from .tally import LimiterStatistics
 from .usage import LimitUsage, Usage

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from celery._state import get_current_worker_task
 
 from ..limits.account import check_count
-from ..limits.response_usage import tokens_of
+from ..limits.response_cost import tokens_of
 from ..limits.server import UNAVAILABLE
 from ..scheduler.scheduler import Settled
 from .envelope import FENCE_HEADER, task_key
