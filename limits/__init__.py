@@ -17,6 +17,7 @@ from .errors import (
     UnsupportedServer,
     VersionConflict,
 )
+from .estimate_book import Estimate
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
@@ -27,6 +28,7 @@ from .outcome import Outcome
 from .rate_token import RateToken
 from .registry import LimitsRegistry
 from .regulator import Regulator, RegulatorState
+from .response_cost import tokens_of
 from .scope import TaskScopes
 from .tally import LimiterStatistics
 from .usage import LimitUsage, Usage
@@ -40,6 +42,7 @@ __all__ = [
     "ConfigError",
     "CostTooLarge",
     "Decision",
+    "Estimate",
     "HierarchicalLimiter",
     "InvalidScope",
     "Limit",
@@ -68,4 +71,5 @@ __all__ = [
     "UnsupportedServer",
     "Usage",
     "VersionConflict",
+    "tokens_of",
 ]

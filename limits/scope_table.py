@@ -108,6 +108,9 @@ class TokenLimits(Table):
         Tokens in every such stretch of time; None for no limit.
     windows:
         The same for stretches of any other length.
+    estimate:
+        What a task reserves that neither states its tokens nor has settled any yet. Limits nothing. At most the
+        limit of every window; `DEFAULT_ESTIMATE` (1,000) where no scope of the task states one.
     """
 
     per_second: Count | None = None
@@ -115,6 +118,17 @@ class TokenLimits(Table):
     per_hour: Count | None = None
     per_day: Count | None = None
     windows: Windows = ()
+    estimate: Count | None = None
+
+    @field_validator("estimate")
+    @classmethod
+    def _estimate_fits_every_rate(cls, estimate: int | None, info: ValidationInfo) -> int | None:
+        lowest = min(_rates(info.data.items()), key=lambda rate: rate.limit, default=None)
+        if estimate is not None and lowest is not None and estimate > lowest.limit:
+            raise ValueError(
+                f"{estimate} is above {lowest.key} = {lowest.limit}, so no task could reserve it; use at most {lowest.limit}"
+            )
+        return estimate
 
     def limits(self) -> tuple[Limit, ...]:
         """The limits that the table states, shortest period first."""

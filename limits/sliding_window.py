@@ -96,8 +96,11 @@ class SlidingWindow:
 
     def start(self, state: WindowState, units: int, now_us: int) -> WindowState:
         """The work starts; its call reaches the service a little later, and counts from then."""
-        late_us = min(math.floor(self.period_us * START_SLACK), LONGEST_SLACK_US)
-        return self._count(self._current(self.unhold(state, units), now_us), units, now_us + late_us)
+        return self._count(self._current(self.unhold(state, units), now_us), units, self._date_of_start(now_us))
+
+    def take_back(self, state: WindowState, units: int, now_us: int, started_at_us: int) -> WindowState:
+        """Take back what work that started at `started_at_us` did not need, if it still counts."""
+        return self.refund(state, units, now_us, self._date_of_start(started_at_us))
 
     def refund(self, state: WindowState, units: int, now_us: int, charged_at_us: int) -> WindowState:
         """Take back what was counted at `charged_at_us`, if it still counts."""
@@ -114,6 +117,9 @@ class SlidingWindow:
         """Units that would pass at once."""
         current = self._current(state, now_us)
         return max(0, self.capacity - current.used - current.held)
+
+    def _date_of_start(self, time_us: int) -> int:
+        return time_us + min(math.floor(self.period_us * START_SLACK), LONGEST_SLACK_US)
 
     def _current(self, state: WindowState, now_us: int) -> WindowState:
         horizon_us = now_us - self.period_us

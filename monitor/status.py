@@ -12,7 +12,7 @@ from rich.text import Text
 from ..limits.limit import Limit, LimitKind, Unit
 from ..limits.regulator import RegulatorState
 from ..limits.usage import LimitUsage
-from ..scheduler.survey import Survey
+from ..scheduler.survey import ClosedGate, Survey
 
 _BAR_WIDTH = 10
 _NUMBERS = frozenset({"used", "lanes", "opens in", "tasks"})
@@ -34,7 +34,7 @@ def render(survey: Survey, usage: Iterable[LimitUsage] = (), held: Iterable[Regu
 
 def plain(survey: Survey, held: Iterable[RegulatorState] = ()) -> str:
     """The counts as one line, for a pipe or a log; another line for each scope that is paused or closed."""
-    closed = ", ".join(f"{gate.scope} {gate.opens_in_s:.1f} s" for gate in survey.gates[:4])
+    closed = ", ".join(f"{_gate(gate)} {gate.opens_in_s:.1f} s" for gate in survey.gates[:4])
     line = (
         f"waiting {survey.waiting}  delayed {survey.delayed}  in flight {survey.in_flight}  "
         f"ready lanes {survey.ready_lanes}  closed: {closed or 'none'}"
@@ -74,8 +74,7 @@ def gates_table(survey: Survey, *, most: int = 20) -> Table:
     """The scopes that hold work back."""
     table = _table("closed", "lanes", "opens in")
     for gate in survey.gates[:most]:
-        name = gate.scope if gate.unit == Unit.REQUESTS else f"{gate.scope} ({gate.unit})"
-        table.add_row(name, str(gate.lanes), f"{gate.opens_in_s:.2f} s")
+        table.add_row(_gate(gate), str(gate.lanes), f"{gate.opens_in_s:.2f} s")
     return table
 
 
@@ -87,6 +86,10 @@ def lanes_table(survey: Survey, *, most: int = 20) -> Table:
         service = "/".join(filter(None, (scopes.service, scopes.endpoint))) or "-"
         table.add_row(str(waiting.lane.priority), service, scopes.loop or "-", str(waiting.tasks), waiting.parked_at or "ready")
     return table
+
+
+def _gate(gate: ClosedGate) -> str:
+    return gate.scope if gate.unit == Unit.REQUESTS else f"{gate.scope} ({gate.unit})"
 
 
 def _rule(limit: Limit) -> str:

@@ -3,7 +3,7 @@
 from .dispatcher import Dispatcher
 from .explanation import Explanation, TaskState
 from .lane import Lane, Priority
-from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Submitted, WaitingTask
+from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, Submitted, WaitingTask
 from .survey import ClosedGate, Survey, WaitingLane, survey
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Lane",
     "Priority",
     "Scheduler",
+    "Settled",
     "Submitted",
     "Survey",
     "TaskState",

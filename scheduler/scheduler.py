@@ -13,6 +13,7 @@ from ..limits.errors import CostTooLarge
 from ..limits.keys import Keys
 from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
+from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
 from .explanation import Explanation, TaskState
 from .lane import Lane
@@ -29,8 +30,13 @@ def _script(name: str) -> Script:
 
 _SUBMIT, _DISPATCH, _CLAIM, _FINISH = _script("submit"), _script("dispatch"), _script("claim"), _script("finish")
 _PUT_BACK, _RENEW, _ATTEND = _script("put_back"), _script("renew"), _script("attend")
-_CANCEL, _EXPLAIN, _THROTTLE = _script("cancel"), _script("explain"), _script("throttle")
-SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE)
+_CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
+    _script("cancel"),
+    _script("explain"),
+    _script("throttle"),
+    _script("settle_tokens"),
+)
+SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS)
 
 
 class Submitted(StrEnum):
@@ -48,6 +54,14 @@ class Cancelled(StrEnum):
     CANCELLED = "cancelled"
     RELEASED = "released"
     UNKNOWN = "unknown"
+
+
+class Settled(StrEnum):
+    """What became of a settlement. UNCOUNTED: no limit of the task counts tokens. STALE: its lease has lapsed."""
+
+    SETTLED = "settled"
+    UNCOUNTED = "uncounted"
+    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +186,20 @@ class Scheduler:
         verdict: bytes = self._run(_CLAIM, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
         return verdict == b"claimed"
 
-    def finish(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
-        """End a released task. False if the fence is not its own any more."""
-        verdict: bytes = self._run(_FINISH, self._realm, now_us, task, fence, self._claim_within_us)
+    def settle_tokens(self, task: str, fence: str | int, tokens: int, *, name: str = "", now_us: int | str = "") -> Settled:
+        """Charge a running task for what it has cost so far instead of its estimate, and learn that for tasks of this `name`.
+
+        The last number counts. Calling again with the same one changes nothing.
+        """
+        verdict: bytes = self._run(_SETTLE_TOKENS, self._realm, now_us, task, fence, tokens, name, self._claim_within_us)
+        return Settled(verdict.decode())
+
+    def finish(self, task: str, fence: str | int, *, outcome: Outcome = Outcome.OK, now_us: int | str = "") -> bool:
+        """End a released task. False if the fence is not its own any more.
+
+        One that FAILED before it settled its tokens gets back what it had reserved.
+        """
+        verdict: bytes = self._run(_FINISH, self._realm, now_us, task, fence, outcome, self._claim_within_us)
         return verdict == b"finished"
 
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:

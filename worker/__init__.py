@@ -3,13 +3,15 @@
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
-from .errors import UnroutableTask, UnsupportedBroker, WaitTimeout
+from .errors import NoRunningTask, UnroutableTask, UnsupportedBroker, WaitTimeout
+from .running_task import current
 from .throttled import Throttled
 from .turgor import Turgor
 
 __all__ = [
     "Cancelled",
     "Explanation",
+    "NoRunningTask",
     "Priority",
     "TaskState",
     "Throttled",
@@ -17,4 +19,5 @@ __all__ = [
     "UnroutableTask",
     "UnsupportedBroker",
     "WaitTimeout",
+    "current",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.worker import state
 
+from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
 from .request import lease_of
 
@@ -86,9 +87,11 @@ class Attendant:
         except Empty:
             return
         if end is not None:
-            report = self._scheduler.put_back if end.goes_back else self._scheduler.finish
             try:
-                report(end.task, end.fence)
+                if end.goes_back:
+                    self._scheduler.put_back(end.task, end.fence)
+                else:
+                    self._scheduler.finish(end.task, end.fence, outcome=Outcome.FAILED)
             except Exception:
                 self._turgor.ended.put(end)
                 raise

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from celery._state import get_current_worker_task
@@ -16,16 +17,31 @@ from ..scheduler.lane import Lane, Priority
 if TYPE_CHECKING:
     from celery import Celery
 
+    from ..limits.token_budget import TokenBudget
+
 _INHERITED = ("loop", "loop_type")
 _KEPT_BY_RETRIES = ("service", "endpoint", "weight", "tokens", "max_wait")
 OPTIONS = (*_INHERITED, "priority", *_KEPT_BY_RETRIES)
+ORIGIN_HEADER = "tokens_are"
+HEADERS = (*OPTIONS, ORIGIN_HEADER)
+
+
+class TokensAre(StrEnum):
+    """Where the tokens that a call reserves come from, if nobody gave them.
+
+    LEARNED from what tasks of its name have settled, or a DEFAULT, because none has.
+    """
+
+    LEARNED = "learned"
+    DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """What one publish says about its task, after defaults and inheritance.
 
-    `priority` is None where neither the caller, the task nor a parent gave one.
+    `priority` is None where neither the caller, the task nor a parent gave one. `tokens` is None where nobody gave
+    them and no token limit concerns the call; where `tokens_are` is not None, they are an estimate.
     """
 
     service: str
@@ -33,9 +49,10 @@ class Call:
     loop: str
     loop_type: str
     weight: int
-    tokens: int
+    tokens: int | None
     priority: int | None
     max_wait: float | None = None
+    tokens_are: TokensAre | None = None
 
     @property
     def scopes(self) -> TaskScopes:
@@ -55,10 +72,15 @@ class Call:
             loop=headers.get("loop", ""),
             loop_type=headers.get("loop_type", ""),
             weight=headers.get("weight", 1),
-            tokens=headers.get("tokens", 0),
+            tokens=headers.get("tokens"),
             priority=headers.get("priority"),
             max_wait=headers.get("max_wait"),
         )
+
+    def reserving(self, budget: TokenBudget, learned: int | None) -> Call:
+        """The call with an estimate, where nobody has given its tokens."""
+        origin = TokensAre.DEFAULT if learned is None else TokensAre.LEARNED
+        return replace(self, tokens=budget.reserve(learned), tokens_are=origin)
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -70,7 +92,8 @@ class Call:
             "service": self.service or None,
             "endpoint": self.endpoint or None,
             "weight": self.weight if self.weight > 1 else None,
-            "tokens": self.tokens or None,
+            "tokens": self.tokens,
+            ORIGIN_HEADER: self.tokens_are,
             "max_wait": self.max_wait,
         }
         return {name: value for name, value in values.items() if value is not None}
@@ -85,7 +108,10 @@ def take_call(app: Celery, name: str, headers: dict[str, Any], options: dict[str
     parent = get_current_worker_task()
     carried: dict[str, Any] = vars(parent.request) if parent is not None else {}
     same_task = carried.get("id") == headers.get("id") and carried.get("task") == name
-    again = carried if same_task else {}
+    again = dict(carried) if same_task else {}
+    if again.get(ORIGIN_HEADER):
+        # An estimate is made anew: more is known by now.
+        again["tokens"] = None
     declared = app.tasks.get(name)
 
     def find(option: str, default: Any) -> Any:
@@ -107,7 +133,7 @@ def take_call(app: Celery, name: str, headers: dict[str, Any], options: dict[str
         loop=_name("loop", find("loop", "")),
         loop_type=_name("loop_type", find("loop_type", "")),
         weight=_whole("weight", find("weight", 1), at_least=1),
-        tokens=_whole("tokens", find("tokens", 0), at_least=0),
+        tokens=None if (tokens := find("tokens", None)) is None else _whole("tokens", tokens, at_least=0),
         priority=None if priority is None else _priority(priority),
         max_wait=_seconds("max_wait", find("max_wait", None)),
     )

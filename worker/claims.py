@@ -17,8 +17,10 @@ from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore
 from celery.utils.log import get_logger
 
+from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
 from .envelope import FENCE_HEADER, task_key
+from .running_task import current
 from .throttled import fail_unclosable, throttled_in
 
 if TYPE_CHECKING:
@@ -67,20 +69,22 @@ def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
         if not claim(scheduler, key, fence):
             logger.warning("Task %s[%s] is a stale copy: dropped", task.name, uuid)
             return _ignored("a stale copy of the message")
-        outcome = tracer(uuid, args, kwargs, request)
-        throttled = throttled_in(outcome)
+        traced = tracer(uuid, args, kwargs, request)
+        _insist(scheduler, lambda: current.say(scheduler, key, fence, task.name))
+        current.forget(key, fence)
+        throttled = throttled_in(traced)
         if throttled:
             try:
                 _insist(scheduler, lambda: scheduler.throttle(key, fence, throttled.retry_after_s))
             except ValueError:  # the task calls no service
-                outcome = fail_unclosable(task, args, kwargs, request, throttled)
+                traced = fail_unclosable(task, args, kwargs, request, throttled)
             else:
-                return outcome
-        if _is_requeued(outcome):
+                return traced
+        if _is_requeued(traced):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
         else:
-            _insist(scheduler, lambda: scheduler.finish(key, fence))
-        return outcome
+            _insist(scheduler, lambda: scheduler.finish(key, fence, outcome=_outcome(traced)))
+        return traced
 
     return trace_task
 
@@ -104,8 +108,13 @@ def _insist(scheduler: Scheduler, ask: Callable[[], bool]) -> bool | None:
             time.sleep(_RETRY_EVERY_S)
 
 
-def _is_requeued(outcome: Any) -> bool:
-    info = outcome[1]
+def _outcome(traced: Any) -> Outcome:
+    info = traced[1]
+    return Outcome.OK if info is None or info.state == states.IGNORED else Outcome.FAILED
+
+
+def _is_requeued(traced: Any) -> bool:
+    info = traced[1]
     return info is not None and info.state == states.REJECTED and bool(getattr(info.retval, "requeue", False))
 
 

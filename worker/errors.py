@@ -41,6 +41,15 @@ class UnsupportedProtocol(TurgorError):
         super().__init__("the app's task_protocol is 1: set it to 2, the default, because limits travel in a message's headers")
 
 
+class NoRunningTask(TurgorError, RuntimeError):
+    """`current` was asked where no task runs. Use it inside a task, in the thread or greenlet that runs it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no task runs in this thread: use `current` inside a task; elsewhere, settle the token that a limiter gave"
+        )
+
+
 class WaitTimeout(TurgorError):
     """A task waited longer than its `max_wait` allows, so it never ran and spent nothing.
 

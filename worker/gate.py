@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery.app.amqp import AMQP
 from celery.utils.time import maybe_make_aware
@@ -15,11 +15,13 @@ from kombu.exceptions import OperationalError
 from kombu.utils.functional import retry_over_time
 from kombu.utils.objects import cached_property
 
-from ..limits.errors import ServerUnreachable
+from ..limits.config import LimitsConfig
+from ..limits.errors import CostTooLarge, ServerUnreachable
 from ..limits.server import UNREACHABLE, without_password
+from ..limits.token_budget import TokenBudget, TokenBudgets
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US, WaitingTask
-from .caller import OPTIONS, Call, take_call
+from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
 from .envelope import FENCE_HEADER, task_key, template
 from .errors import UnroutableTask, UnsupportedProtocol
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from .turgor import Turgor
 
+T = TypeVar("T")
 _OWN_TASKS = "celery."
 
 
@@ -75,6 +78,7 @@ class Gate:
 
     def __init__(self, turgor: Turgor) -> None:
         self._turgor = turgor
+        self._budgets = TokenBudgets(LimitsConfig())
 
     def producer(self, producer: Producer, name: str, message: Any, options: dict[str, Any]) -> Producer | GateProducer:
         """The producer that the task is to be published with. Takes Turgor's own options out of `options`.
@@ -94,11 +98,15 @@ class Gate:
         if not self._turgor.view.is_fresh():
             _insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
         call = self._with_mapping(name, take_call(self._turgor.app, name, headers, options))
+        limited = self._is_limited(name, call)
+        if limited and call.tokens is None and (budget := self._budget_of(call)):
+            policy = self._retry_policy(options)
+            estimate = _insist(lambda: self._turgor.estimate_book.of_task(name), headers["id"], self._turgor, policy)
+            call = call.reserving(budget, None if estimate is None else estimate.quantile)
         if custom := options.get("headers"):
             # A retry brings the headers of the message before it; what this publish says is in `call`.
-            ours = OPTIONS if headers.get("retries") else call.headers
-            options["headers"] = {key: value for key, value in custom.items() if key != FENCE_HEADER and key not in ours}
-        limited = self._is_limited(name, call)
+            ours = {FENCE_HEADER, ORIGIN_HEADER, *(HEADERS if headers.get("retries") else call.headers)}
+            options["headers"] = {key: value for key, value in custom.items() if key not in ours}
         eta = headers.get("eta")
         due_us = _due_us(eta, self._turgor.app.timezone) if eta else None
         if limited and call.priority is None:
@@ -127,6 +135,13 @@ class Gate:
         if call.service and config.services:
             config.check_service(call.service, call.endpoint, task=name)
         return call
+
+    def _budget_of(self, call: Call) -> TokenBudget | None:
+        """What the call may reserve, if a limit of its scopes counts tokens."""
+        config = self._turgor.view.config()
+        if self._budgets.config is not config:
+            self._budgets = TokenBudgets(config)
+        return self._budgets.of_call(call.scopes) if self._budgets.are_any else None
 
     def _is_limited(self, name: str, call: Call) -> bool:
         if name.startswith(_OWN_TASKS) and not call.service:
@@ -170,24 +185,43 @@ class GateProducer:
         if expiration is not None:
             properties["expiration"] = str(int(expiration * 1000))
         queue = self._queue(exchange_name, routing_key, declare or [])
-        waiting = WaitingTask(
-            task=task_key(headers),
+
+        def waiting() -> WaitingTask:
+            return self._waiting(
+                template(
+                    raw,
+                    content_type=content_type,
+                    content_encoding=content_encoding,
+                    headers=headers,
+                    properties=properties,
+                    queue=queue,
+                ),
+                task_key(headers),
+                queue,
+            )
+
+        policy = retry_policy or {} if retry else None
+        while True:
+            try:
+                return self._submit(waiting(), policy)
+            except CostTooLarge as error:
+                if self._call.tokens_are is None or error.cost != self._call.tokens:
+                    raise
+                # The limit was lowered since the estimate was made.
+                self._call = replace(self._call, tokens=error.capacity)
+                headers.update(self._call.headers)
+
+    def _waiting(self, template: bytes, task: str, queue: str) -> WaitingTask:
+        return WaitingTask(
+            task=task,
             token=os.urandom(8),
             lane=self._call.lane(self._turgor.broker_key(queue), limited=self._limited),
-            template=template(
-                raw,
-                content_type=content_type,
-                content_encoding=content_encoding,
-                headers=headers,
-                properties=properties,
-                queue=queue,
-            ),
+            template=template,
             weight=self._call.weight,
-            tokens=self._call.tokens,
+            tokens=self._call.tokens or 0,
             due_us=self._due_us,
             max_wait_s=self._call.max_wait,
         )
-        self._submit(waiting, retry_policy or {} if retry else None)
 
     def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:
         def submit() -> None:
@@ -212,14 +246,13 @@ class GateProducer:
 _RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")
 
 
-def _insist(ask: Callable[[], Any], task: str, turgor: Turgor, retry_policy: dict[str, Any] | None) -> None:
+def _insist(ask: Callable[[], T], task: str, turgor: Turgor, retry_policy: dict[str, Any] | None) -> T:
     """Ask the server as the publish policy says, and fail as Celery does when it cannot publish."""
     try:
         if retry_policy is None:
-            ask()
-        else:
-            policy = {key: retry_policy[key] for key in _RETRY_OPTIONS if key in retry_policy}
-            retry_over_time(ask, UNREACHABLE, **policy)
+            return ask()
+        policy = {key: retry_policy[key] for key in _RETRY_OPTIONS if key in retry_policy}
+        return retry_over_time(ask, UNREACHABLE, **policy)
     except UNREACHABLE as error:
         reason = error.__cause__ if isinstance(error, ServerUnreachable) else error
         raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {reason}") from error

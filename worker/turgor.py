@@ -16,6 +16,7 @@ from kombu.utils.imports import symbol_by_name
 
 from ..limits.account_book import check_scope
 from ..limits.config import LimitsConfig
+from ..limits.estimate_book import Estimate, EstimateBook
 from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
 from ..limits.limits_version import LimitsVersion
@@ -195,7 +196,7 @@ class Turgor:
         A task that is released already is not stopped: use `app.control.revoke`.
         """
         for key, call, lane in self._stored(task_id):
-            cancelled = self.scheduler.cancel(key, lane, weight=call.weight, tokens=call.tokens)
+            cancelled = self.scheduler.cancel(key, lane, weight=call.weight, tokens=call.tokens or 0)
             if cancelled is not Cancelled.UNKNOWN:
                 return cancelled
         return Cancelled.UNKNOWN
@@ -203,7 +204,7 @@ class Turgor:
     def explain(self, task_id: str) -> Explanation:
         """Where a task is and what holds it; UNKNOWN if it is unlimited, has ended or was never seen."""
         for key, call, lane in self._stored(task_id):
-            found = self.scheduler.explain(key, lane, weight=call.weight, tokens=call.tokens)
+            found = self.scheduler.explain(key, lane, weight=call.weight, tokens=call.tokens or 0)
             if found.state is not TaskState.UNKNOWN:
                 return replace(found, task=task_id)
         return Explanation(task_id, TaskState.UNKNOWN)
@@ -217,6 +218,14 @@ class Turgor:
             There is no such service, or no such kind of scope.
         """
         return self.limiter.usage(scope)
+
+    def estimates(self) -> dict[str, Estimate]:
+        """What is learned of the cost of tasks in tokens, by task name: those that `current.settle` has spoken for."""
+        return self.estimate_book.all()
+
+    @cached_property
+    def estimate_book(self) -> EstimateBook:
+        return EstimateBook(self.client, self.keys)
 
     def observe(self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "") -> Observation:
         """Take in what a response says of its service's limits; see `HierarchicalLimiter.observe`."""

@@ -26,7 +26,7 @@ if lease.is_claimed(self) then
   return self.claimant == claimant and 'claimed' or 'stale'
 end
 
-self.claimant = claimant
+self.claimant, self.started_at = claimant, now
 self.deadline = now + tonumber(lease_us)
 lease.apply(self, 'start', lease.slot_until(self.deadline))
 lease.save(self)

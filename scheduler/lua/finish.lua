@@ -4,12 +4,14 @@
 -- include: memory.lua
 --
 -- A task has ended, well or not, or will never start (revoked). Its slots are free, and what it
--- held and never used is given back. A second report, or one with an old fence, changes nothing.
+-- held and never used is given back; so are the tokens that it had not settled, unless it ended well.
+-- A second report, or one with an old fence, changes nothing.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV task: the task's id, with its attempt
 -- ARGV fence: from the message
+-- ARGV outcome: how it ended: 'ok', or in another way
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
 --
 -- Returns 'finished' or 'stale'.
@@ -21,13 +23,14 @@ if not self or self.fence ~= fence then
 end
 
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
-if lease.is_claimed(self) and not lease.has_slots(self) then
+local failed = outcome ~= 'ok'
+if lease.is_claimed(self) and not lease.has_slots(self) and not (failed and lease.has_unsettled_tokens(self)) then
   lease.remove(self)
   return 'finished'
 end
 
 -- include: charge.lua
-lease.close(self)
+lease.close(self, failed)
 -- include: advance.lua
 definitions.use_current()
 lane.touch_gates(lane.at(self.lane))

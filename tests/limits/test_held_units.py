@@ -18,7 +18,7 @@ APPLY = Script(Path(__file__).parent / "lua" / "apply.lua", LIMITS_LUA)
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["hold", "hold", "start", "unhold", "charge"]),
+        st.sampled_from(["hold", "hold", "start", "unhold", "charge", "take_back"]),
         st.integers(1, 5),
         st.sampled_from([0, 1, PERIOD_US // 200, PERIOD_US // 100, PERIOD_US // 3, PERIOD_US, -PERIOD_US // 50]),
     ),
@@ -30,19 +30,21 @@ steps = st.lists(
 @given(steps=steps)
 def test_held_units_move_as_in_the_pure_window(calls: Calls, steps: list[tuple[str, int, int]]) -> None:
     limit, scope, at_us = window(1_000, PERIOD_US), new_scope(), START_US
-    pure, state = SlidingWindow(1_000, PERIOD_US), WindowState()
+    pure, state, started_us = SlidingWindow(1_000, PERIOD_US), WindowState(), START_US
     rules = Account([(scope, limit)]).rules
 
     for verb, units, elapsed in steps:
         at_us += elapsed
-        APPLY(calls.client, calls.keys.prefix, at_us, verb, units, *rules)
+        APPLY(calls.client, calls.keys.prefix, at_us, verb, units, started_us, *rules)
         match verb:
             case "hold":
                 state = pure.hold(state, units)
             case "unhold":
                 state = pure.unhold(state, units)
             case "start":
-                state = pure.start(state, units, at_us)
+                state, started_us = pure.start(state, units, at_us), at_us
+            case "take_back":
+                state = pure.take_back(state, units, at_us, started_us)
             case _:
                 _, state = pure.decide(state, units, at_us)
 

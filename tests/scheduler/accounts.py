@@ -56,6 +56,11 @@ class Spent:
     released_us: int
     started_us: int | None = None
     gone_us: float = math.inf  # by when a window has certainly forgotten the start
+    kept: int | None = None  # of the units, if the others were taken back; a window may count them for longer
+
+    @property
+    def counts(self) -> int:
+        return self.units if self.kept is None else self.kept
 
 
 @dataclass(eq=False)
@@ -116,6 +121,11 @@ class Account:
         if spent.limit.kind is LimitKind.IN_FLIGHT:
             self._remove(spent)
 
+    def take_back(self, spent: Spent, kept: int) -> None:
+        """Work that has started needs no more than `kept` of its tokens."""
+        if spent.limit.unit is Unit.TOKENS:
+            spent.kept = min(kept, spent.units)
+
     def give_back(self, spent: Spent) -> None:
         """What was charged and never used does not count any more; what has come back by itself is not given again."""
         self._remove(spent)
@@ -134,7 +144,7 @@ class Account:
     def _check_release(self, limit: Limit) -> None:
         if limit.kind is LimitKind.WINDOW:
             horizon_us = self.clock.elapsed_us - limit.period_us
-            taken = sum(each.units for each in self.spent if each.started_us is None or each.started_us > horizon_us)
+            taken = sum(each.counts for each in self.spent if each.started_us is None or each.started_us > horizon_us)
             assert taken <= limit.capacity, f"{self.name}: {taken} released in a window of {limit.capacity}"
         elif limit.kind is LimitKind.BUCKET:
             taken = 0
@@ -149,7 +159,7 @@ class Account:
     def _check_starts(self, limit: Limit) -> None:
         horizon_us = self.clock.elapsed_us - limit.period_us
         recent = [each for each in self.spent if each.started_us is not None and each.started_us > horizon_us]
-        started = sum(each.units for each in recent)
+        started = sum(each.counts for each in recent)
         capacity = recent[-1].limit.capacity  # the limit that admitted the last of them
         assert started <= capacity, f"{self.name}: {started} started in a window of {capacity}"
 

@@ -16,8 +16,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from turgor.limits.limit import Unit
+from turgor.limits.outcome import Outcome
 from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled, Submitted, WaitingTask
 
 from .accounts import Accounts, Clock, Spent
 from .checks import check_next, compare
@@ -37,6 +39,7 @@ class Flight:
     deadline_us: int
     spent: list[Spent]
     claimant: str | None = None
+    settled: int | None = None
 
 
 class Model:
@@ -182,12 +185,25 @@ class Model:
         for spent in flight.spent:
             spent.account.start(spent)
 
-    def finished(self, message: Message, accepted: bool, state: State) -> None:
+    def settled_tokens(self, message: Message, tokens: int, verdict: Settled, state: State) -> None:
+        """`tokens` is at most what the task has reserved: what is above would overdraw its limits."""
+        flight = self.flights.get(message.task)
+        if flight is None or flight.fence != message.fence or flight.claimant is None:
+            assert verdict is Settled.STALE, f"{message} settled: {verdict}"
+        else:
+            assert verdict is not Settled.STALE, f"{message} could not settle"
+            assert (verdict is Settled.SETTLED) or not any(each.limit.unit is Unit.TOKENS for each in flight.spent)
+            flight.settled = tokens
+            for spent in flight.spent:
+                spent.account.take_back(spent, tokens)
+        self._settle(state)
+
+    def finished(self, message: Message, outcome: Outcome, accepted: bool, state: State) -> None:
         flight = self.flights.get(message.task)
         valid = flight is not None and flight.fence == message.fence
         assert accepted == valid, f"{message} finished: {accepted}"
         if valid and flight is not None:
-            self._close(flight)
+            self._close(flight, failed=outcome is Outcome.FAILED)
             del self.flights[message.task], self.tasks[message.task]
             self.redelivered.pop(message.task, None)
             self.expires_us.pop(message.task, None)
@@ -286,7 +302,7 @@ class Model:
         return flight.task.template.replace(b"\0", fence, 1).replace(b"\0", b"{turgor:test}:" + fence, 1)
 
     def _return(self, flight: Flight) -> None:
-        self._close(flight)
+        self._close(flight, failed=True)
         name = flight.task.task
         del self.flights[name]
         self.lanes.setdefault(flight.task.lane.name, []).insert(0, name)
@@ -296,12 +312,14 @@ class Model:
         name = flight.task.task
         self.redelivered[name] = self.redelivered.get(name, 0) + 1
 
-    def _close(self, flight: Flight) -> None:
+    def _close(self, flight: Flight, *, failed: bool) -> None:
         for spent in flight.spent:
             if flight.claimant is None:
                 spent.account.give_back(spent)
             else:
                 spent.account.end(spent)
+                if failed and flight.settled is None:
+                    spent.account.take_back(spent, 0)
 
     def room_of(self, queue: str) -> int:
         return self.ahead.get(queue, DEFAULT_AHEAD)

@@ -18,11 +18,13 @@ from redis import Redis
 
 from turgor.limits.config import LimitsConfig
 from turgor.limits.keys import Keys
+from turgor.limits.outcome import Outcome
+from turgor.limits.quantile import QuantileState
 from turgor.limits.registry import LimitsRegistry
 from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane, Priority
-from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled, Submitted, WaitingTask
 
 EPOCH_US = 1_700_000_000_000_000
 FIELD, RECORD = "\x1f", "\x1e"
@@ -150,8 +152,11 @@ class Realm:
     def claim(self, message: Message, claimant: str = "worker") -> bool:
         return self.scheduler.claim(*message, claimant, now_us=self.now_us)
 
-    def finish(self, message: Message) -> bool:
-        return self.scheduler.finish(*message, now_us=self.now_us)
+    def settle_tokens(self, message: Message, tokens: int, name: str = "") -> Settled:
+        return self.scheduler.settle_tokens(*message, tokens, name=name, now_us=self.now_us)
+
+    def finish(self, message: Message, outcome: Outcome = Outcome.OK) -> bool:
+        return self.scheduler.finish(*message, outcome=outcome, now_us=self.now_us)
 
     def put_back(self, message: Message) -> bool:
         return self.scheduler.put_back(*message, now_us=self.now_us)
@@ -328,6 +333,11 @@ class State:
     @cached_property
     def redelivered(self) -> dict[str, int]:
         return {task: int(times) for task, times in self.keys.get("redelivered", {}).items()}
+
+    @cached_property
+    def learned(self) -> dict[str, tuple[int, ...]]:
+        """The costs that are remembered of each task, by its name."""
+        return {name: QuantileState.unpack(packed).values for name, packed in self.keys.get("estimates", {}).items()}
 
     @cached_property
     def holding(self) -> set[str]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from turgor.limits.outcome import Outcome
+
 from .realm import Message, Realm, State, Window, lane
 
 Step = Callable[[Realm], object]
@@ -33,6 +35,7 @@ TEN_TOKENS: dict[str, Any] = {"services": {"api": {"token_limits": {"per_minute"
 GATE = "service:api|requests"
 WINDOW = "service:api:requests/1m"
 SLOTS = "service:api:in_flight"
+TOKENS = "service:api:tokens/1m"
 
 
 @dataclass
@@ -100,6 +103,7 @@ def picture(state: State, now_us: int) -> dict[str, Any]:
         "regulated": list(state.keys.get("regulators", {})),
         "redelivered": state.redelivered,
         "expired": sorted(state.expired),
+        "learned": state.learned,
         "bell": state.bell,
         "ahead": {queue: int(slots) for queue, slots in state.keys.get("ahead", {}).items()},
         "clocks": state.keys.get("clocks", {}),
@@ -150,8 +154,12 @@ def claim(name: str, claimant: str = "w", *, fence: str | None = None) -> Step:
     return lambda realm: realm.claim(Message(name, fence) if fence else _last(realm, name), claimant)
 
 
-def finish(name: str, *, fence: str | None = None) -> Step:
-    return lambda realm: realm.finish(Message(name, fence) if fence else _last(realm, name))
+def settle(name: str, tokens: int, *, kind: str = "", fence: str | None = None) -> Step:
+    return lambda realm: realm.settle_tokens(Message(name, fence) if fence else _last(realm, name), tokens, kind)
+
+
+def finish(name: str, *, outcome: Outcome = Outcome.OK, fence: str | None = None) -> Step:
+    return lambda realm: realm.finish(Message(name, fence) if fence else _last(realm, name), outcome)
 
 
 def put_back(name: str, *, fence: str | None = None) -> Step:

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from turgor.limits.config import LimitsConfig
 from turgor.limits.errors import CostTooLarge
+from turgor.limits.outcome import Outcome
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
@@ -331,15 +332,27 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.model.claimed(message, claimant, granted, self.realm.state())
         self.whole = True
 
-    @rule(number=numbers)
-    def finish(self, number: int) -> None:
-        if message := self._message(number):
-            self._finish(message)
+    @rule(number=numbers, share=st.sampled_from([0, 0.5, 1]))
+    def settle_tokens(self, number: int, share: float) -> None:
+        """A task says that it has cost less than it had reserved, or as much. What is above has tests of its own."""
+        message = self._message(number)
+        flight = message and self.model.flights.get(message.task)
+        if message and (flight is None or flight.settled is None):
+            self._now()
+            tokens = round(share * min((each.units for each in flight.spent), default=0)) if flight else 5
+            verdict = self.realm.settle_tokens(message, tokens, "proj.task")
+            self.model.settled_tokens(message, tokens, verdict, self.realm.state())
+            self.whole = True
 
-    def _finish(self, message: Message) -> None:
+    @rule(number=numbers, outcome=st.sampled_from([Outcome.OK, Outcome.FAILED]))
+    def finish(self, number: int, outcome: Outcome) -> None:
+        if message := self._message(number):
+            self._finish(message, outcome)
+
+    def _finish(self, message: Message, outcome: Outcome = Outcome.OK) -> None:
         self._now()
-        accepted = self.realm.finish(message)
-        self.model.finished(message, accepted, self.realm.state())
+        accepted = self.realm.finish(message, outcome)
+        self.model.finished(message, outcome, accepted, self.realm.state())
         self.whole = True
 
     @rule(count=counts)

@@ -70,7 +70,7 @@ def test_options_of_the_retry_win_and_stay(crew: Crew) -> None:
             "service": "api",
             "endpoint": None,
             "weight": None,
-            "tokens": None,
+            "tokens": 0,
         }
 
 

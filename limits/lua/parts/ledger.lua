@@ -8,8 +8,9 @@
 --
 -- A rule is what a limit says; its kind is a table of verbs. Work that runs at once is `charge`d.
 -- Work that goes to a queue is put on `hold`, and then it `start`s and `finish`es, or never runs:
--- `unhold`. A kind leaves out the verbs that do not concern it. A scope is {name, limits}, and a
--- limit is a rule on a scope. A kind whose name begins with `shadow` never refuses.
+-- `unhold`. Once it has started, what it does not need is taken back: `take_back`. A kind leaves out
+-- the verbs that do not concern it. A scope is {name, limits}, and a limit is a rule on a scope. A kind
+-- whose name begins with `shadow` never refuses.
 local kinds = {}
 local loaders = {window = load_window, bucket = load_bucket, in_flight = load_in_flight}
 local CODE = '^' .. string.rep('([^\29]*)\29', 5) .. '(.*)$'

@@ -98,10 +98,14 @@ function window.hold(rule, state, units)
   state.held = state.held + units
 end
 
+local function date_of_start(rule, time)
+  return time + math.min(math.floor(rule.period * START_SLACK), LONGEST_SLACK)
+end
+
 function window.start(rule, state, units)
   state.held = math.max(0, state.held - units)
   drop_expired(rule, state)
-  count(rule, state, units, now + math.min(math.floor(rule.period * START_SLACK), LONGEST_SLACK))
+  count(rule, state, units, date_of_start(rule, now))
 end
 
 function window.unhold(rule, state, units)
@@ -133,6 +137,11 @@ function window.refund(rule, state, units, _, time)
     state.tail_units = state.tail_units - given
     state.used = state.used - given
   end
+end
+
+-- Takes units back from work that started at `time`.
+function window.take_back(rule, state, units, holder, time)
+  window.refund(rule, state, units, holder, date_of_start(rule, time))
 end
 
 function window.remaining(rule, state)

@@ -7,15 +7,17 @@
 local function codes_of(scope, cost)
   local codes = {}
   for _, limit in ipairs(scope.limits) do
-    if cost[limit.rule.unit] > 0 and not limit.rule.kind.is_regulator then
+    local rule = limit.rule
+    if (cost[rule.unit] > 0 or rule.unit == 'tokens') and not rule.kind.is_regulator then
       codes[#codes + 1] = '\30' .. ledger.encode(limit)
     end
   end
   return table.concat(codes)
 end
 
--- What a release writes down of the limits that it charges: of a scope, the same for all that cost
--- something in the same units.
+-- What a release writes down of the limits that it charges, and of those that count tokens in any
+-- case, because a task that reserves none may yet spend some. Of a scope, that is the same for all that
+-- cost something in the same units.
 function lease.charged(scopes, cost)
   local units = cost.tokens == 0 and 'codes_of_requests' or cost.requests == 0 and 'codes_of_tokens' or 'codes_of_both'
   local codes = {}
@@ -27,20 +29,58 @@ function lease.charged(scopes, cost)
   return table.concat(codes)
 end
 
-function lease.apply(self, verb, time)
+local function limits_of(self)
   local limits = {}
   for code in string.gmatch(self.charged, '\30([^\30]*)') do
     limits[#limits + 1] = ledger.decode(code)
   end
-  ledger.apply(verb, {{limits = limits}}, self, self.task, time)
+  return limits
+end
+
+function lease.apply(self, verb, time)
+  ledger.apply(verb, {{limits = limits_of(self)}}, self, self.task, time)
+end
+
+-- Makes what a started task is charged in tokens what it has cost; true if some go back. A task that
+-- cost more than a limit held when it was released took all of it, and no more.
+local function correct_tokens(self, cost)
+  local gives_back = false
+  for _, limit in ipairs(limits_of(self)) do
+    local rule = limit.rule
+    if rule.unit == 'tokens' then
+      local counted = self.settled or math.min(self.tokens, rule.capacity)
+      -- The ledger takes no more from a limit than it holds. But what is spent is spent.
+      rule.capacity = math.huge
+      if cost < counted then
+        ledger.apply('take_back', {{limits = {limit}}}, {tokens = counted - cost}, self.task, self.started_at)
+        gives_back = true
+      else
+        ledger.apply('charge', {{limits = {limit}}}, {tokens = cost - counted})
+      end
+    end
+  end
+  return gives_back
+end
+
+function lease.settle(self, cost)
+  local gives_back = correct_tokens(self, cost)
+  self.settled = cost
+  redis.call('HSET', LEASE, self.task, lease.record(self))
+  return gives_back
 end
 
 -- Ends the lease: what the task held is free, and what it was charged and never used is given back.
-function lease.close(self)
+-- A task that `failed` before it settled its tokens is taken to have spent none.
+function lease.close(self, failed)
   if not lease.is_claimed(self) then
     lease.apply(self, 'unhold', self.released_at)
-  elseif lease.has_slots(self) then
-    lease.apply(self, 'finish')
+  else
+    if lease.has_slots(self) then
+      lease.apply(self, 'finish')
+    end
+    if failed and lease.has_unsettled_tokens(self) then
+      correct_tokens(self, 0)
+    end
   end
   lease.remove(self)
 end

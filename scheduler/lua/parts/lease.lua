@@ -1,7 +1,8 @@
 -- A lease is the record of a released task in flight, from the release on. Its fence is the number
 -- of the attempt; whoever shows another fence is a duplicate or a zombie. It keeps the limits that
--- the task was charged to, so that just those are settled.
-local FIELDS = '^(%d+)\30([^\30]*)\30(%d+)\30(%d+)\30([^\30]*)\30(%d+)(.*)$'
+-- the task was charged to, so that just those are settled. From the claim on it knows when the task
+-- started, and from the first report of its cost on the tokens that are settled.
+local FIELDS = '^(%d+)\30([^\30]*)\30(%d+)\30(%d+)\30([^\30]*)\30(%d+)\30(%d*)\30(%d*)(.*)$'
 local LEASE, LEASES = key('lease'), key('leases')
 -- A slot in flight is freed when its lease is closed, and not by the time: a lease that is past its
 -- deadline may yet be found alive. So a slot outlasts its lease, by far.
@@ -13,8 +14,10 @@ function lease.slot_until(deadline)
 end
 
 function lease.record(self)
+  local started, settled = self.started_at, self.settled
   return self.fence .. '\30' .. self.claimant .. '\30' .. self.requests .. '\30' .. self.tokens
-    .. '\30' .. self.lane .. '\30' .. whole(self.released_at) .. self.charged
+    .. '\30' .. self.lane .. '\30' .. whole(self.released_at)
+    .. '\30' .. (started and whole(started) or '') .. '\30' .. (settled and whole(settled) or '') .. self.charged
 end
 
 function lease.save(self)
@@ -27,10 +30,11 @@ function lease.of(task)
   if not record then
     return nil
   end
-  local fence, claimant, requests, tokens, lane_name, released_at, charged = string.match(record, FIELDS)
+  local fence, claimant, requests, tokens, lane_name, released_at, started_at, settled, charged = string.match(record, FIELDS)
   return {
     task = task, fence = fence, claimant = claimant, lane = lane_name, charged = charged,
     requests = tonumber(requests), tokens = tonumber(tokens), released_at = tonumber(released_at),
+    started_at = tonumber(started_at), settled = tonumber(settled),
   }
 end
 
@@ -40,6 +44,15 @@ end
 
 function lease.has_slots(self)
   return string.find(self.charged, 'in_flight\29', 1, true)
+end
+
+function lease.counts_tokens(self)
+  return string.find(self.charged, '\29tokens\29', 1, true)
+end
+
+-- Whether a failure gives tokens back.
+function lease.has_unsettled_tokens(self)
+  return not self.settled and lease.counts_tokens(self)
 end
 
 -- Takes the record out. Whoever calls this has settled what the task was charged.

@@ -2,7 +2,8 @@
 --
 -- Takes back a task whose lease has lapsed, or that its worker gave up. It goes to the head of its
 -- lane and is released again under a new fence. What its dead attempt spent in a window stays spent
--- if it had started, and is given back if it had not.
+-- if it had started, and is given back if it had not. Tokens that it reserved and never settled are
+-- given back in any case.
 local recovery = {}
 
 -- A release that nobody claimed may still lie in the broker's queue: then it is not lost.
@@ -18,7 +19,7 @@ end
 
 function recovery.return_to_lane(self)
   local target = lane.at(self.lane)
-  lease.close(self)
+  lease.close(self, true)
   lane.put_back(target, lane.element(whole(self.requests), whole(self.tokens), self.task))
   lane.touch_gates(target)
 end

@@ -8,6 +8,7 @@
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV verb: such as 'hold'
 -- ARGV units: units for limits that count requests
+-- ARGV time: microseconds, for the verbs that take one: a deadline, or a time in the past
 -- ARGV rules...: the account, as parts/account.lua reads it
-ledger.apply(verb, {{limits = account(rules)}}, {requests = tonumber(units), tokens = 0}, '', now)
+ledger.apply(verb, {{limits = account(rules)}}, {requests = tonumber(units), tokens = 0}, '', tonumber(time))
 ledger.save()

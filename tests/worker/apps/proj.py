@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Reject
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
-from turgor.worker import Throttled, Turgor
+from turgor.worker import Throttled, Turgor, current
 
 SETTINGS = json.loads(os.environ["TURGOR_TEST_APP"])
 LONGEST_HOLD_S = 50.0
@@ -227,3 +227,45 @@ def slow_late(marker: str) -> str:
         Path(marker).touch()
         time.sleep(LONGEST_HOLD_S)
     return "in time"
+
+
+@task(name="proj.complete", service="llm")
+def complete(*costs: int, seconds: float = 0.0) -> None:
+    """Takes a while, then settles each of the costs in turn."""
+    time.sleep(seconds)
+    for cost in costs:
+        current.settle(cost)
+
+
+@task(name="proj.answer", service="llm")
+def answer(response: Any) -> int | None:
+    return current.settle_response(response)
+
+
+@task(name="proj.broken", service="llm")
+def broken(cost: int | None = None) -> None:
+    """Fails, after it has settled a cost if there is one."""
+    if cost is not None:
+        current.settle(cost)
+    raise ValueError("on purpose")
+
+
+@task(name="proj.again", bind=True, service="llm", max_retries=3)
+def again(self: Any, costs: list[int]) -> int:
+    """Retries until the costs are used up, and settles one in each attempt."""
+    current.settle(costs[self.request.retries])
+    if self.request.retries + 1 < len(costs):
+        raise self.retry(countdown=0)
+    return self.request.retries
+
+
+@task(name="proj.hold_tokens", service="llm")
+def hold_tokens(until: str) -> Any:
+    return hold.run(until)
+
+
+@task(name="proj.outside")
+def outside(cost: int) -> str:
+    """No limit concerns it."""
+    current.settle(cost)
+    return "done"
