@@ -1,6 +1,7 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .asynchronous_registry import AsyncLimitsRegistry
 from .call import Call
 from .config import LimitsConfig
 from .decision import Decision, Source
@@ -12,15 +13,19 @@ from .errors import (
     ServerUnreachable,
     TurgorError,
     UnknownService,
+    UnknownVersion,
     UnsupportedServer,
+    VersionConflict,
 )
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
+from .limits_version import LimitsVersion
 from .observation import Observation, Quota
 from .outage import OnUnreachable
 from .outcome import Outcome
 from .rate_token import RateToken
+from .registry import LimitsRegistry
 from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .tally import LimiterStatistics
@@ -29,6 +34,7 @@ from .usage import LimitUsage, Usage
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
+    "AsyncLimitsRegistry",
     "AsyncRateToken",
     "Call",
     "ConfigError",
@@ -42,6 +48,8 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "LimitsRegistry",
+    "LimitsVersion",
     "Observation",
     "OnUnreachable",
     "Outcome",
@@ -56,6 +64,8 @@ __all__ = [
     "TurgorError",
     "Unit",
     "UnknownService",
+    "UnknownVersion",
     "UnsupportedServer",
     "Usage",
+    "VersionConflict",
 ]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
 from .asynchronous_desk import AsyncDesk
-from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .asynchronous_registry import AsyncLimitsRegistry
+from .asynchronous_view import AsyncLimitsView
 from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
@@ -27,6 +28,7 @@ from .server import UNREACHABLE
 from .stand_in import StandInReply
 from .teller import DEFAULT_LEASE_S, PEEK
 from .usage import Usage
+from .view import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -220,11 +222,12 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         *,
         realm: str = "default",
         lease_s: float = DEFAULT_LEASE_S,
+        program: str = PROGRAM,
     ) -> None:
         super().__init__(realm, lease_s)
         given = None if limits is None else LimitsConfig.load(limits)
         self._link = AsyncLink(client)
-        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given)
+        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given, program=program)
         self._desk = AsyncDesk(self._link, self._teller)
 
     async def acquire(

@@ -33,7 +33,7 @@ from .server import UNREACHABLE
 from .stand_in_token import token_of
 from .teller import DEFAULT_LEASE_S, PEEK, Teller
 from .usage import Usage
-from .view import LimitsView
+from .view import PROGRAM, LimitsView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -99,10 +99,12 @@ class HierarchicalLimiter(AllLevels, Closing):
     client:
         A redis-py client, or the URL of a server.
     limits:
-        A path to a TOML file, a dict, or a `LimitsConfig`; published for the whole realm on first use.
-        Nothing: what Redis holds. A change of what is in force is followed within a second.
+        A path to a TOML file, a dict, or a `LimitsConfig`; put in force for the whole realm on first use, if
+        they are new to it. Nothing: what Redis holds. A change of what is in force is followed within a second.
     realm:
         The name of the set of limits.
+    program:
+        Names what brings `limits`, where several programs bring theirs to one realm.
     lease_s:
         Seconds until a slot of `max_in_flight` lapses whose holder was never heard of again: longer than
         the longest call.
@@ -121,12 +123,18 @@ class HierarchicalLimiter(AllLevels, Closing):
     """
 
     def __init__(
-        self, client: Client | str, limits: LimitsSource = None, *, realm: str = "default", lease_s: float = DEFAULT_LEASE_S
+        self,
+        client: Client | str,
+        limits: LimitsSource = None,
+        *,
+        realm: str = "default",
+        lease_s: float = DEFAULT_LEASE_S,
+        program: str = PROGRAM,
     ) -> None:
         super().__init__(realm, lease_s)
         given = None if limits is None else LimitsConfig.load(limits)
         self._link = Link(client)
-        self._view = LimitsView(LimitsRegistry(self._link.client, self._keys), given)
+        self._view = LimitsView(LimitsRegistry(self._link.client, self._keys), given, program=program)
         self._desk = Desk(self._link, self._teller)
 
     def acquire(
