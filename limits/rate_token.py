@@ -97,7 +97,8 @@ class Charge:
         self._name = self._name or secrets.token_hex(8)
         name = f"{self._name}:{self._corrections}" if difference else ""
         at = "" if now_us is None else now_us
-        return (self._prefix, at, name, int(self._reply[5]), holder, difference, *self._account.settled_rules)
+        opens = self._account.opens if holder or difference < 0 else ""
+        return (self._prefix, at, name, int(self._reply[5]), holder, difference, opens, *self._account.settled_rules)
 
     def _closing(self, retry_after: float | timedelta | None, now_us: int | None) -> Values | None:
         """What close.lua takes to close the scope of the call; None where the call names no service."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
-FOR_EVER = {"fence", "version", "config", "dispatched", "asleep", "bell", "ahead"}
-FOR_A_WHILE = {"done", "limit", "limits", "workers"}
+FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead"}
+FOR_A_WHILE = {"done", "limit", "limits", "regulator", "regulators", "workers"}
 
 
 def compare(model: Model, state: State) -> None:
@@ -124,12 +124,13 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
         return model.now_us
     accounts = model.accounts
     return max(
-        (
+        model.regulators.opens_us(scope, unit),
+        *(
             accounts.account(scope, limit).allows_us(limit, units_of(first, limit))
             for limit in accounts.rules(scope)
             if limit.unit == unit
         ),
-        default=model.now_us,
+        model.now_us,
     )
 
 

@@ -48,11 +48,25 @@ def test_where_nothing_can_be_closed_the_task_fails_and_says_so(settings: AppSet
     free = crew.proj.throttled_free.delay()
     of_no_service = crew.proj.throttled_free.apply_async(loop="x")
 
-    for result in (free, of_no_service):
+    later = crew.proj.throttled_free.apply_async(countdown=0.1)
+
+    for result in (free, of_no_service, later):
         with pytest.raises(NothingToClose, match=r"task 'proj.throttled_free' raised Throttled, but .* give the task a service"):
             result.get(timeout=15)
     crew.wait_until_idle()
     assert crew.proj.turgor.regulator.states() == ()
+
+
+def test_a_delayed_task_of_a_service_that_no_limits_name_has_nothing_to_close(
+    settings: AppSettings, hire: Hire, tmp_path: Path
+) -> None:
+    """It is here for its delay alone, in a lane of no service."""
+    crew = hire(settings.but(limits={}))
+    result = crew.proj.throttled.apply_async((str(tmp_path / "marker"), 5), countdown=0.1)
+
+    with pytest.raises(NothingToClose):
+        result.get(timeout=15)
+    crew.wait_until_idle()
 
 
 @pytest.mark.parametrize(
