@@ -16,7 +16,8 @@ from .errors import (
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
-from .rate_token import Outcome, RateToken
+from .outcome import Outcome
+from .rate_token import RateToken
 from .scope import TaskScopes
 from .tally import LimiterStatistics
 from .usage import LimitUsage

@@ -14,7 +14,8 @@ from .hierarchical import AllLevels
 from .limit import Unit
 from .limiter import OneScope
 from .link import AsyncLink
-from .rate_token import SETTLE, Charge, Outcome, log
+from .outcome import Outcome
+from .rate_token import SETTLE, Charge, log
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from .account import check_count
 from .errors import ServerUnreachable
 from .lua import LIMITS_LUA, Script
+from .outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +35,6 @@ Values: TypeAlias = tuple[str | bytes | int, ...]
 
 SETTLE = Script(LIMITS_LUA / "settle.lua")
 log = logging.getLogger(__name__)
-
-
-class Outcome(StrEnum):
-    OPEN = "open"
-    OK = "ok"
-    FAILED = "failed"
 
 
 class Charge:

@@ -48,5 +48,6 @@ def publication(config: LimitsConfig, keys: Keys) -> tuple[str, ...]:
     return (keys.prefix, config.digest, config.to_json(), json.dumps(rules))
 
 
-def _as_rule(limit: Limit) -> list[str | int]:
-    return [limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit]
+def _as_rule(limit: Limit) -> list[str | int | tuple[float, ...]]:
+    rule: list[str | int | tuple[float, ...]] = [limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    return [*rule, limit.settings] if limit.settings else rule

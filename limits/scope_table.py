@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from .breaker_table import AdaptiveSwitch, AdaptiveTable, BreakerSwitch
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
 from .scope import TEMPLATE, check_name
@@ -206,6 +207,26 @@ class ServiceTable(ScopeTable):
     ----------
     endpoints:
         Tables by endpoint; `"*"` is the template for each endpoint that is not named.
+    breaker:
+        Holds work while the service fails; `true` for the defaults.
+    adaptive:
+        Scales the service's own limits to what it really takes; `true` for the defaults.
     """
 
     endpoints: ScopeTables = {}
+    breaker: BreakerSwitch
+    adaptive: AdaptiveSwitch
+
+    @field_validator("adaptive")
+    @classmethod
+    def _adaptive_has_something_to_scale(cls, adaptive: AdaptiveTable | None, info: ValidationInfo) -> AdaptiveTable | None:
+        limited = [key for key in ScopeTable.model_fields if key in info.data and info.data[key] not in (None, (), TokenLimits())]
+        a_limit_is_wrong = not info.data.keys() >= ScopeTable.model_fields.keys()
+        if adaptive is not None and not limited and not a_limit_is_wrong:
+            raise ValueError("there is no limit to scale; add one such as requests_per_minute, or remove adaptive")
+        return adaptive
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Breaker and adaptive share first, because the scripts scale what follows by them; then the limits."""
+        governors = (each.limit() for each in (self.adaptive, self.breaker) if each is not None)
+        return (*governors, *super().limits())

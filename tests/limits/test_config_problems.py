@@ -14,6 +14,7 @@ SCOPE_KEYS = (
     "requests_per_second, requests_per_minute, requests_per_hour, requests_per_day, windows, burst_capacity, "
     "max_in_flight, token_limits"
 )
+SERVICE_KEYS = ", endpoints, breaker, adaptive"
 HUGE = 10**5000
 
 
@@ -72,7 +73,7 @@ def test_a_value_that_is_not_allowed_names_its_path_and_what_is(line: str, probl
 def test_every_scope_has_the_same_rules(table: str) -> None:
     assert problems_in(f"[{table}]\nburst_capacity = -1\nlimit = 5\nrequest_per_hour = 5") == [
         f"{table}.burst_capacity: -1 is not allowed; use a whole number of at least 1",
-        f"{table}.limit: unknown key; use one of {SCOPE_KEYS}{', endpoints' if table == 'services.x' else ''}",
+        f"{table}.limit: unknown key; use one of {SCOPE_KEYS}{SERVICE_KEYS if table == 'services.x' else ''}",
         f"{table}.request_per_hour: unknown key; did you mean 'requests_per_hour'?",
     ]
 
@@ -90,7 +91,7 @@ def test_every_scope_has_the_same_rules(table: str) -> None:
         ('global."a\\nb" = 1', f'global."a\\nb": unknown key; use one of {SCOPE_KEYS}'),
         (f"global.{'k' * 90} = 1", f"global.{'k' * 57}...: unknown key; use one of {SCOPE_KEYS}"),
         # Scopes that bear the names of keys.
-        ("services.token_limits.x = 1", f"services.token_limits.x: unknown key; use one of {SCOPE_KEYS}, endpoints"),
+        ("services.token_limits.x = 1", f"services.token_limits.x: unknown key; use one of {SCOPE_KEYS}{SERVICE_KEYS}"),
         ("services.x.endpoints.windows.x = 1", f"services.x.endpoints.windows.x: unknown key; use one of {SCOPE_KEYS}"),
         ("loops.services.x = 1", f"loops.services.x: unknown key; use one of {SCOPE_KEYS}"),
         ('loops.x."[key]" = 1', f'loops.x."[key]": unknown key; use one of {SCOPE_KEYS}'),
