@@ -121,12 +121,12 @@ def _as_rules(limits: Iterable[tuple[str, Limit]]) -> tuple[bytes, ...]:
 
 
 def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, str]:
-    """The least that a limit in this unit holds, and its name. Slots and probes do not count: work takes one, whatever it costs."""
+    """The least that a limit in this unit holds, and its name. Slots do not count: work takes one, whatever it costs."""
     return min(
         (
             (limit.capacity, f"{scope} {limit.id}")
             for scope, limit in limits
-            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT and not limit.kind.governs
+            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT
         ),
         default=(float("inf"), ""),
     )

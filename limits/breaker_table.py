@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from .adaptive import AdaptiveShare
 from .breaker import Breaker
 from .duration import parse_duration
-from .limit import Limit, LimitKind, format_duration
+from .limit import format_duration
 from .quotation import quote
 
 _MAX_PROBES = 1_000
@@ -105,18 +105,6 @@ class BreakerTable(_Table):
             parse_duration(self.ramp),
         )
 
-    def limit(self) -> Limit:
-        """The breaker as a rule of its scope: what admission needs, and in `settings` what a report needs as well."""
-        breaker = self.breaker()
-        settings = (
-            breaker.failure_ratio,
-            breaker.minimum_calls,
-            breaker.window_us,
-            breaker.cool_down_us,
-            breaker.max_cool_down_us,
-        )
-        return Limit(LimitKind.BREAKER, breaker.probes, period_us=breaker.ramp_us, settings=settings)
-
 
 class AdaptiveTable(_Table):
     """How a service's limits follow what it really takes; see `AdaptiveShare`.
@@ -141,11 +129,6 @@ class AdaptiveTable(_Table):
     def share(self) -> AdaptiveShare:
         """The algorithm with these parameters."""
         return AdaptiveShare(self.floor, self.decrease, parse_duration(self.recovery), parse_duration(self.reaction))
-
-    def limit(self) -> Limit:
-        """The share as a rule of its scope."""
-        share = self.share()
-        return Limit(LimitKind.ADAPTIVE, 1, settings=(share.floor, share.decrease, share.recovery_us, share.reaction_us))
 
 
 BreakerSwitch = Annotated[BreakerTable | None, BeforeValidator(_switch), Field(default=None)]

@@ -3,8 +3,6 @@
     WINDOW      at most `capacity` units in *every* stretch of `period_us`, wherever it starts
     BUCKET      bursts of at most `capacity` units, refilled at `refill` units per `period_us`
     IN_FLIGHT   at most `capacity` tasks at the same time
-    BREAKER     none while the service is down, `capacity` probes while it may be back; see `Breaker`
-    ADAPTIVE    never refuses by itself: scales the other limits of its scope; see `AdaptiveShare`
 
 A limit is counted in requests (a task costs its `weight`, 1 by default) or in tokens.
 """
@@ -21,13 +19,6 @@ class LimitKind(StrEnum):
     WINDOW = "window"
     BUCKET = "bucket"
     IN_FLIGHT = "in_flight"
-    BREAKER = "breaker"
-    ADAPTIVE = "adaptive"
-
-    @property
-    def governs(self) -> bool:
-        """Whether it says how much of the other limits of its scope may be used, and counts nothing itself."""
-        return self in (LimitKind.BREAKER, LimitKind.ADAPTIVE)
 
 
 class Unit(StrEnum):
@@ -46,12 +37,9 @@ class Limit:
     capacity:
         Units; at least 1.
     period_us:
-        The window's length, the time in which a bucket gains `refill` units, or that in which a breaker that
-        closed gives the other limits back in full; 0 for the other kinds.
+        The window's length, or the time in which a bucket gains `refill` units; 0 for IN_FLIGHT.
     refill:
         Units that a bucket gains per `period_us`; 0 for the other kinds.
-    settings:
-        What a breaker or an adaptive share needs to judge an outcome, in the order of its part in `lua/parts/`.
     """
 
     kind: LimitKind
@@ -59,25 +47,19 @@ class Limit:
     unit: Unit = Unit.REQUESTS
     period_us: int = 0
     refill: int = 0
-    settings: tuple[float, ...] = ()
 
     @property
     def id(self) -> str:
         """Names the limit inside its scope: two limits of one scope never share an id."""
         if self.kind is LimitKind.WINDOW:
             return f"{self.unit}/{format_duration(self.period_us)}"
-        return "burst" if self.kind is LimitKind.BUCKET else str(self.kind)
+        return "burst" if self.kind is LimitKind.BUCKET else "in_flight"
 
     def __str__(self) -> str:
         if self.kind is LimitKind.WINDOW:
             return f"{self.capacity} {self.unit} per {format_duration(self.period_us)}"
         if self.kind is LimitKind.BUCKET:
             return f"bursts of {self.capacity} {self.unit}, {self.refill} per {format_duration(self.period_us)}"
-        if self.kind is LimitKind.BREAKER:
-            ratio, calls, window_us, *_ = self.settings
-            return f"breaker: {ratio:.0%} of {calls:.0f} calls in {format_duration(int(window_us))}"
-        if self.kind is LimitKind.ADAPTIVE:
-            return f"adaptive: {self.settings[0]:.0%} to 100% of these limits"
         return f"{self.capacity} in flight"
 
 

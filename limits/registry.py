@@ -45,9 +45,11 @@ def publication(config: LimitsConfig, keys: Keys) -> tuple[str, ...]:
     rules: list[str] = []
     for scope, limits in config.definitions().items():
         rules += (scope, json.dumps([_as_rule(limit) for limit in limits]))
+    for service, table in config.services.items():
+        if governors := table.governors():
+            rules += (f"governors:{service}", json.dumps(governors))
     return (keys.prefix, config.digest, config.to_json(), json.dumps(rules))
 
 
-def _as_rule(limit: Limit) -> list[str | int | tuple[float, ...]]:
-    rule: list[str | int | tuple[float, ...]] = [limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit]
-    return [*rule, limit.settings] if limit.settings else rule
+def _as_rule(limit: Limit) -> list[str | int]:
+    return [limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit]

@@ -6,6 +6,7 @@ on the order of the fields: a validator sees the fields above its own, and only 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -226,7 +227,11 @@ class ServiceTable(ScopeTable):
             raise ValueError("there is no limit to scale; add one such as requests_per_minute, or remove adaptive")
         return adaptive
 
-    def limits(self) -> tuple[Limit, ...]:
-        """Breaker and adaptive share first, because the scripts scale what follows by them; then the limits."""
-        governors = (each.limit() for each in (self.adaptive, self.breaker) if each is not None)
-        return (*governors, *super().limits())
+    def governors(self) -> dict[str, tuple[float, ...]]:
+        """The parameters of the breaker and of the adaptive share, as far as they are on; times in microseconds."""
+        found: dict[str, tuple[float, ...]] = {}
+        if self.breaker is not None:
+            found["breaker"] = astuple(self.breaker.breaker())
+        if self.adaptive is not None:
+            found["adaptive"] = astuple(self.adaptive.share())
+        return found
