@@ -27,26 +27,33 @@ class Account:
     ----------
     limits:
         Scope and limit, the widest scope first.
+    scopes:
+        Names of the scopes, also of those without limits, which can be paused or closed too. Left out: those
+        of the limits.
 
     Attributes
     ----------
     rules:
-        The limits as the scripts take them.
+        The scopes and the limits as the scripts take them.
     settled_rules:
-        Those of them that look at a charge again: slots that are freed, tokens that are settled.
+        Those limits that look at a charge again: slots that are freed, tokens that are settled.
+    is_asked:
+        Whether the server must be asked: there is a limit, or a service, which can be held back without one.
     has_slots, has_tokens:
         Whether any limit caps work in flight, or counts tokens.
     """
 
-    __slots__ = ("_capacities", "has_slots", "has_tokens", "limits", "rules", "settled_rules")
+    __slots__ = ("_capacities", "has_slots", "has_tokens", "is_asked", "limits", "rules", "scopes", "settled_rules")
 
     limits: tuple[tuple[str, Limit], ...]
 
-    def __init__(self, limits: Iterable[tuple[str, Limit]]) -> None:
+    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None) -> None:
         self.limits = tuple(limits)
+        self.scopes = tuple(dict.fromkeys(scope for scope, _ in self.limits) if scopes is None else scopes)
         settled = [each for each in self.limits if each[1].kind is LimitKind.IN_FLIGHT or each[1].unit is Unit.TOKENS]
-        self.rules = _as_rules(self.limits)
+        self.rules = _as_rules(self.limits, self.scopes)
         self.settled_rules = _as_rules(settled)
+        self.is_asked = bool(self.limits) or any(scope.startswith("service:") for scope in self.scopes)
         self.has_slots = any(limit.kind is LimitKind.IN_FLIGHT for _, limit in settled)
         self.has_tokens = any(limit.unit is Unit.TOKENS for _, limit in settled)
         self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
@@ -61,6 +68,8 @@ class Account:
     def decision(self, reply: Sequence[Any]) -> Decision:
         """What acquire.lua said."""
         allowed, position, remaining, retry_after_us, reset_after_us = reply[:5]
+        if not allowed and not position:
+            return _held_back(*reply[6:8], retry_after_us)
         if not position:
             return Decision(bool(allowed))
         scope, limit = self.limits[int(position) - 1]
@@ -77,7 +86,7 @@ class Account:
 
     def usage(self, reply: Sequence[Any]) -> tuple[LimitUsage, ...]:
         """What peek.lua said, limit by limit."""
-        rows = (reply[at : at + _FIELDS] for at in range(0, len(reply), _FIELDS))
+        rows = (reply[at : at + _FIELDS] for at in range(0, len(self.limits) * _FIELDS, _FIELDS))
         return tuple(
             LimitUsage(scope, limit, int(remaining), int(retry_after_us) / SECOND_US, int(reset_after_us) / SECOND_US)
             for (scope, limit), (remaining, retry_after_us, reset_after_us) in zip(self.limits, rows, strict=True)
@@ -87,6 +96,9 @@ class Account:
         """The decision that acquire.lua would make where peek.lua looked; `remaining` is before the charge."""
         cost = {Unit.REQUESTS: requests, Unit.TOKENS: tokens}
         usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit]]
+        held_back = self._held_back(reply)
+        if held_back and all(usage.retry_after < held_back.retry_after for usage in usages):
+            return held_back
         if not usages:
             return Decision(True)
         binding = max(usages, key=lambda usage: usage.retry_after)
@@ -104,6 +116,19 @@ class Account:
         )
 
 
+    def _held_back(self, reply: Sequence[Any]) -> Decision | None:
+        """The refusal of what peek.lua found besides the limits, if there was any."""
+        rest = reply[len(self.limits) * _FIELDS :]
+        found = [_held_back(*rest[at : at + _FIELDS]) for at in range(0, len(rest), _FIELDS)]
+        return max(found, key=lambda decision: decision.retry_after, default=None)
+
+
+def _held_back(scope: bytes, name: bytes, retry_after_us: int) -> Decision:
+    """A refusal by what holds a scope besides its limits: it is paused, say."""
+    seconds = int(retry_after_us) / SECOND_US
+    return Decision(False, 0, seconds, seconds, scope.decode(), name.decode())
+
+
 def check_count(name: str, count: int, least: int) -> int:
     """Return `count`, or raise `ValueError` naming it unless it is a whole number of at least `least`."""
     # A bool is an int to Python, and a float that is whole would be counted, but neither is meant.
@@ -112,12 +137,13 @@ def check_count(name: str, count: int, least: int) -> int:
     return count
 
 
-def _as_rules(limits: Iterable[tuple[str, Limit]]) -> tuple[bytes, ...]:
-    return tuple(
+def _as_rules(limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] = ()) -> tuple[bytes, ...]:
+    fields = (
         str(field).encode()
         for scope, limit in limits
         for field in (scope, limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit)
     )
+    return ("\x1f".join(scopes).encode(), *fields)
 
 
 def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, str]:

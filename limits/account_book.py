@@ -54,7 +54,7 @@ class AccountBook:
             _check_text(names)
             scopes = TaskScopes(*names)
             self.config.check_service(scopes.service, scopes.endpoint)
-            account = Account((scope, limit) for scope in scopes.names for limit in self._limits_of(scope))
+            account = Account(((scope, limit) for scope in scopes.names for limit in self._limits_of(scope)), scopes.names)
             # Loops come and go (a loop may be a tenant, or a run of an agent), so what is remembered has a bound.
             if len(self._accounts) >= CACHE_SIZE:
                 self._accounts.clear()
@@ -69,13 +69,7 @@ class AccountBook:
         UnknownService, InvalidScope
             There is no such service, or no such kind of scope.
         """
-        kind, _, name = scope.partition(":")
-        if scope != GLOBAL and (kind not in _KINDS or not name):
-            raise InvalidScope("scope", scope, "use 'global', 'service:…', 'endpoint:…/…', 'loop_type:…' or 'loop:…'")
-        if kind in ("service", "endpoint"):
-            service = name.partition("/")[0]
-            if service not in self.config.services:
-                raise UnknownService(service, self.config.services)
+        check_scope(scope, self.config)
         return Account((scope, limit) for limit in self._limits_of(scope))
 
     def _limits_of(self, scope: str) -> tuple[Limit, ...]:
@@ -83,6 +77,23 @@ class AccountBook:
         if scope in self._definitions:
             return self._definitions[scope]
         return self._definitions.get(template_of(scope) or "", ())
+
+
+def check_scope(scope: str, config: LimitsConfig) -> None:
+    """Make sure that there can be a scope of this name.
+
+    Raises
+    ------
+    UnknownService, InvalidScope
+        There is no such service, or no such kind of scope.
+    """
+    kind, _, name = scope.partition(":")
+    if scope != GLOBAL and (kind not in _KINDS or not name):
+        raise InvalidScope("scope", scope, "use 'global', 'service:…', 'endpoint:…/…', 'loop_type:…' or 'loop:…'")
+    if kind in ("service", "endpoint"):
+        service = name.partition("/")[0]
+        if service not in config.services:
+            raise UnknownService(service, config.services)
 
 
 def _check_text(names: tuple[object, ...]) -> None:

@@ -189,7 +189,7 @@ class AsyncHierarchicalLimiter(AllLevels):
     async def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
         """`HierarchicalLimiter.usage`."""
         account = (await self._current_book()).of_scope(scope)
-        if not account.rules:
+        if not account.limits:
             return ()
         return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
 
@@ -208,7 +208,7 @@ class AsyncHierarchicalLimiter(AllLevels):
         account = (await self._current_book()).of_call(names)
         holder = self._teller.holder(account)
         values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
         if not self._teller.admits(reply, weight, tokens):
             return account.decision(reply)
         return AsyncRateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)

@@ -17,14 +17,16 @@ class Decision:
         Units left under the limit that binds (the one with the least left, or that refused).
     retry_after:
         Seconds until the same request can pass if nobody else takes units; 0.0 when allowed,
-        `inf` when it can never pass (it costs more than the limit holds).
+        `inf` when it can never pass (it costs more than the limit holds). Of a pause nobody knows
+        the end: look again after so long.
     reset_after:
         Seconds until the binding limit is unused again.
     scope, limit:
         The scope and the id of the limit that binds, such as `service:llm_api` and `requests/1m`;
-        `""` where no limit applies.
+        `""` where no limit applies. In the place of a limit, what else holds the scope: `paused`,
+        `closed`, `reopening`.
     capacity:
-        Units that the binding limit holds; 0 where no limit applies.
+        Units that the binding limit holds; 0 where no limit applies, and where it is none that refused.
     """
 
     allowed: bool

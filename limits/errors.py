@@ -61,9 +61,8 @@ class RateLimited(TurgorError):
 
     def __init__(self, decision: Decision) -> None:
         self.decision = decision
-        super().__init__(
-            f"{decision.binding}: {decision.remaining} of {decision.capacity} left, retry after {decision.retry_after:.3f} s"
-        )
+        left = f"{decision.remaining} of {decision.capacity} left, " if decision.capacity else ""
+        super().__init__(f"{decision.binding}: {left}retry after {decision.retry_after:.3f} s")
 
     def __reduce__(self) -> tuple[type[RateLimited], tuple[Decision]]:
         return type(self), (self.decision,)

@@ -169,7 +169,7 @@ class HierarchicalLimiter(AllLevels):
             There is no such service, or no such kind of scope.
         """
         account = self._current_book().of_scope(scope)
-        if not account.rules:
+        if not account.limits:
             return ()
         return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
 
@@ -188,7 +188,7 @@ class HierarchicalLimiter(AllLevels):
         account = self._current_book().of_call(names)
         holder = self._teller.holder(account)
         values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = self._link.run(ACQUIRE, *values) if account.rules else UNCHARGED
+        reply: Sequence[Any] = self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
         if not self._teller.admits(reply, weight, tokens):
             return account.decision(reply)
         return RateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)

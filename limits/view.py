@@ -66,7 +66,9 @@ class LimitsView:
         return self._config
 
     def is_limited(self, scopes: TaskScopes) -> bool:
-        """Whether any limit applies to work of these scopes."""
+        """Whether any limit applies to work of these scopes, or may apply: a known service can be paused or closed."""
+        if scopes.service in self._config.services:
+            return True
         return any(name in self._limited or template_of(name) in self._limited for name in scopes.names)
 
 

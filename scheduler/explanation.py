@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,7 +37,7 @@ class Explanation:
         The limit that would refuse it now, such as `service:llm_api requests/1m`; `""` for none.
     opens_in_s:
         Seconds until that limit would let one task of this cost go, or until the delay ends. Not the
-        task's own start, if others wait before it.
+        task's own start, if others wait before it. `inf` where nobody knows: a scope is paused.
     """
 
     task: str
@@ -50,5 +51,12 @@ class Explanation:
             return f"{self.task}: delayed for {self.opens_in_s:.1f} s more"
         if self.state is not TaskState.WAITING:
             return f"{self.task}: {self.state}"
-        held = f"held by {self.held_by}, which opens in {self.opens_in_s:.1f} s" if self.held_by else "no limit holds it"
-        return f"{self.task}: waiting, {self.ahead} ahead in its lane, {held}"
+        return f"{self.task}: waiting, {self.ahead} ahead in its lane, {self._held}"
+
+    @property
+    def _held(self) -> str:
+        if not self.held_by:
+            return "no limit holds it"
+        if self.opens_in_s == math.inf:
+            return f"held until it is resumed: {self.held_by}"
+        return f"held by {self.held_by}, which opens in {self.opens_in_s:.1f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -199,4 +200,5 @@ class Scheduler:
         """Where a task is, and what holds it."""
         state, ahead, scope, limit, in_us = _EXPLAIN(self.client, self._realm, now_us, task, lane.name, weight, tokens)
         held_by = f"{scope.decode()} {limit.decode()}".strip()
-        return Explanation(task, TaskState(state.decode()), ahead, held_by, int(in_us) / SECOND_US)
+        wait_us = int(in_us)
+        return Explanation(task, TaskState(state.decode()), ahead, held_by, wait_us / SECOND_US if wait_us >= 0 else math.inf)

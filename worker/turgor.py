@@ -15,10 +15,12 @@ from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
 from ..limits.config import LimitsConfig
+from ..limits.account_book import check_scope
 from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
 from ..limits.lua import Client
 from ..limits.registry import LimitsRegistry
+from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
 from ..limits.usage import LimitUsage
 from ..limits.view import LimitsView
@@ -176,6 +178,27 @@ class Turgor:
             There is no such service, or no such kind of scope.
         """
         return self.limiter.usage(scope)
+
+    def pause(self, scope: str, *, by: str = "") -> RegulatorState:
+        """Hold back all work of a scope, as `usage` names it, until `resume`. What is released already runs.
+
+        Raises
+        ------
+        UnknownService, InvalidScope
+            There is no such service, or no such kind of scope.
+        """
+        check_scope(scope, self.view.refresh())
+        return self.regulator.pause(scope, by=by)
+
+    def resume(self, scope: str) -> RegulatorState:
+        """Lift the pause of a scope; where there is none, open what is closed. What waits goes on at once."""
+        check_scope(scope, self.view.refresh())
+        return self.regulator.resume(scope)
+
+    @cached_property
+    def regulator(self) -> Regulator:
+        """Pauses and closes scopes, and says which are held."""
+        return Regulator(self.client, self.keys)
 
     @cached_property
     def limiter(self) -> HierarchicalLimiter:

@@ -11,16 +11,18 @@
 -- ARGV lease_us: microseconds that a slot lasts
 -- ARGV requests: units for limits that count requests
 -- ARGV tokens: units for limits that count tokens
--- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
+-- ARGV rules...: the account, as parts/account.lua reads it
 --
--- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us}: 1 or 0; the position
--- of the limit that binds, from 1 (0: no limit applies); units; microseconds, -1 for never; the time
--- of the charge, which settle.lua asks for.
+-- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us, scope, id}: 1 or 0; the
+-- position of the limit that binds, from 1 (0: none of them); units; microseconds, -1 for never; the
+-- time of the charge, which settle.lua asks for; what binds, if it is no limit of the account.
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
-local limits = account(rules)
-local scopes = {{limits = limits}}
+local limits, scopes = account(rules)
 
 local function reply(allowed, limit, retry_after)
+  if not limit.position then
+    return {allowed, 0, 0, retry_after, retry_after, now, limit.scope, limit.rule.id}
+  end
   local reset_after = ledger.reset_at(limit) - now
   return {allowed, limit.position, ledger.remaining(limit), retry_after, reset_after, now}
 end
@@ -46,7 +48,7 @@ end
 
 local allow_at, refusing = ledger.last_to_allow(scopes, cost)
 if refusing then
-  return reply(0, refusing, allow_at - now)
+  return reply(0, refusing, wait_until(allow_at))
 end
 
 ledger.apply('charge', scopes, cost, holder, now + tonumber(lease_us))

@@ -8,16 +8,26 @@
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV requests: units that would be charged to limits that count requests
 -- ARGV tokens: units that would be charged to limits that count tokens
--- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
+-- ARGV rules...: the account, as parts/account.lua reads it
 --
 -- Returns remaining, retry_after_us, reset_after_us for each limit, in one list: units; microseconds
--- until the units that would be charged fit; microseconds until the limit is unused.
+-- until the units that would be charged fit; microseconds until the limit is unused. Then scope, id,
+-- retry_after_us of what else would refuse them.
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
+local limits, scopes = account(rules)
 local found = {}
 
-for _, limit in ipairs(account(rules)) do
+for _, limit in ipairs(limits) do
   found[#found + 1] = ledger.remaining(limit)
   found[#found + 1] = ledger.allow_at(limit, cost) - now
   found[#found + 1] = ledger.reset_at(limit) - now
+end
+for _, limit in ipairs(scopes[2].limits) do
+  local retry_after = wait_until(ledger.allow_at(limit, cost))
+  if retry_after > 0 then
+    found[#found + 1] = limit.scope
+    found[#found + 1] = limit.rule.id
+    found[#found + 1] = retry_after
+  end
 end
 return found

@@ -14,7 +14,7 @@
 -- ARGV charged_at_us: when the call was charged, as acquire.lua said
 -- ARGV holder: whose slots are freed; '' for nobody's
 -- ARGV tokens: units to charge; below 0, units to give back
--- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
+-- ARGV rules...: the account, as parts/account.lua reads it
 --
 -- Returns 'settled', or 'known' if the correction had been made. Remembers its name for a minute.
 local REMEMBERED_FOR = 60000000

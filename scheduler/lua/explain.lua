@@ -13,7 +13,8 @@
 --
 -- Returns {state, position, scope, limit, in_us}: 'waiting', 'delayed', 'released', 'running' or
 -- 'unknown' (not here, or not in that lane); how many wait before it in its lane; the limit that
--- would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go.
+-- would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go, -1 if
+-- nobody knows (it is paused).
 local held = lease.of(task)
 if held then
   return {lease.is_claimed(held) and 'running' or 'released', 0, '', '', 0}
@@ -34,4 +35,5 @@ local allow_at, limit = ledger.last_to_allow(self.scopes, lane.cost(element))
 if not limit then
   return {'waiting', position, '', '', 0}
 end
-return {'waiting', position, limit.scope, limit.rule.id, whole(allow_at - now)}
+local wait = allow_at == math.huge and '-1' or whole(allow_at - now)
+return {'waiting', position, limit.scope, limit.rule.id, wait}

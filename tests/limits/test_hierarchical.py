@@ -168,12 +168,12 @@ def test_what_never_fits_at_one_level_is_an_error(limiter: HierarchicalLimiter) 
         limiter.try_acquire(service="llm", endpoint="chat", weight=6)
 
 
-def test_a_call_without_limits_passes_without_a_round_trip(redis_client: Redis, realm: str) -> None:
+def test_a_call_without_a_limit_or_a_service_passes_without_a_round_trip(redis_client: Redis, realm: str) -> None:
     limiter = HierarchicalLimiter(redis_client, {"services": {"git": {}}}, realm=realm)
     limiter.refresh()
     before = scripts_run(redis_client)
 
-    with limiter.acquire(service="git", tokens=99) as token:
+    with limiter.acquire(loop="a", tokens=99) as token:
         assert token.decision == Decision(True)
 
     assert scripts_run(redis_client) == before

@@ -11,9 +11,10 @@ from redis import Redis
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.rate_token import SETTLE
 from turgor.limits.registry import PUBLISH
+from turgor.limits.regulator import CLOSE, PAUSE, REGULATORS, RESUME
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH]
+SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS]
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -19,6 +19,7 @@ from redis import Redis
 from turgor.limits.config import LimitsConfig
 from turgor.limits.keys import Keys
 from turgor.limits.registry import LimitsRegistry
+from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane, Priority
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Submitted, WaitingTask
@@ -95,6 +96,7 @@ class Realm:
     ) -> None:
         self.client, self.keys = client, Keys(name)
         self.scheduler = Scheduler(client, self.keys, claim_within_s=claim_within_s, lease_s=lease_s)
+        self.regulator = Regulator(client, self.keys)
         self.now_us = EPOCH_US
         self._tokens = (b"%08d" % number for number in itertools.count())
         if limits is not None:

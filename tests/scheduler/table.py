@@ -166,3 +166,19 @@ def attend(worker: str = "w", **slots: int) -> Step:
 
 def cancel(name: str, to: str = "api", **cost: int) -> Step:
     return lambda realm: realm.cancel(name, LANES[to], **cost)
+
+
+def pause(scope: str) -> Step:
+    return lambda realm: realm.regulator.pause(scope, now_us=realm.now_us)
+
+
+def resume(scope: str) -> Step:
+    return lambda realm: realm.regulator.resume(scope, now_us=realm.now_us)
+
+
+def close(scope: str, seconds: float) -> Step:
+    return lambda realm: realm.regulator.close(scope, seconds, now_us=realm.now_us)
+
+
+def explain(name: str, to: str = "api") -> Step:
+    return lambda realm: str(realm.scheduler.explain(name, LANES[to], now_us=realm.now_us))

@@ -1,16 +1,29 @@
 -- include: ledger.lua
+-- include: regulator.lua
 --
--- The limits that a call brings along: scope, id, kind, capacity, period, refill, unit of each.
+-- The limits that a call brings along: the names of its scopes, then scope, id, kind, capacity,
+-- period, refill, unit of each limit. What else holds its scopes is known here alone.
 local FIELDS = 7
+local SCOPE = '[^\31]+'
+local LOOK_AGAIN = 1000000
 
+-- How long to wait for what allows it then. Nobody knows when a pause will end.
+local function wait_until(allow_at)
+  return allow_at == math.huge and LOOK_AGAIN or allow_at - now
+end
+
+-- The limits as they were brought, and the scopes to charge: these limits and the call's regulators.
 local function account(rules)
-  local limits = {}
-  for i = 1, #rules, FIELDS do
+  local limits, regulators = {}, {}
+  for i = 2, #rules, FIELDS do
     local scope, id, kind, capacity, period, refill, unit = unpack(rules, i, i + FIELDS - 1)
     local rule = ledger.rule(id, kind, tonumber(capacity), tonumber(period), tonumber(refill), unit)
     local limit = ledger.limit(scope, rule)
     limits[#limits + 1] = limit
     limit.position = #limits
   end
-  return limits
+  for scope in string.gmatch(rules[1], SCOPE) do
+    regulator.join(scope, regulators)
+  end
+  return limits, {{limits = limits}, {limits = regulators}}
 end

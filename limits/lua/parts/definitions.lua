@@ -1,7 +1,9 @@
 -- include: ledger.lua
+-- include: regulator.lua
 --
 -- What the realm's limits are. Each version of them is one hash: scope -> JSON list of rules. A
--- scope that is not named takes its template's rules (`loop:*`), with state of its own. Versions
+-- scope that is not named takes its template's rules (`loop:*`), with state of its own. What else
+-- holds a scope (it is paused, say) stands among its limits as long as it does. Versions
 -- are kept, because work that was charged under one is settled under the same one.
 local definitions = {scopes = {}, rules = {}}
 
@@ -35,6 +37,7 @@ function definitions.of(name, template)
     for i, rule in ipairs(rules_of(name) or template and rules_of(template) or {}) do
       limits[i] = ledger.limit(name, rule)
     end
+    regulator.join(name, limits)
     scope = {name = name, limits = limits}
     definitions.scopes[name] = scope
   end

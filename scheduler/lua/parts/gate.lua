@@ -40,8 +40,9 @@ function gate.of(scope)
   return scope.gates
 end
 
+-- Nobody knows when a pause will end. It is looked for at times, though whoever lifts it wakes the gate.
 function gate.wake_at(self, time)
-  self.wake = time
+  self.wake = time == math.huge and now + RECHECK or time
   gate.woken[self.id] = self
 end
 

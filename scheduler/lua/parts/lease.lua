@@ -40,7 +40,8 @@ function lease.charged(scopes, cost)
   for i = 1, #scopes do
     local limits = scopes[i].limits
     for j = 1, #limits do
-      if cost[limits[j].rule.unit] > 0 then
+      local rule = limits[j].rule
+      if cost[rule.unit] > 0 and not rule.kind.is_regulator then
         codes[#codes + 1] = '\30' .. ledger.encode(limits[j])
       end
     end

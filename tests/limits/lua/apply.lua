@@ -8,6 +8,6 @@
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV verb: such as 'hold'
 -- ARGV units: units for limits that count requests
--- ARGV rules...: scope, id, kind, capacity, period, refill, unit of each limit
+-- ARGV rules...: the account, as parts/account.lua reads it
 ledger.apply(verb, {{limits = account(rules)}}, {requests = tonumber(units), tokens = 0}, '', now)
 ledger.save()

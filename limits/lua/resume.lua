@@ -1,0 +1,23 @@
+-- include: clock.lua
+-- include: keys.lua
+-- include: regulator_reply.lua
+--
+-- Lifts the pause of a scope; where it has none, its closure. Whoever waits at the scope's gates is
+-- tried at once, and a dispatcher that sleeps is woken.
+--
+-- KEYS realm: the realm's prefix
+-- ARGV now_us: microseconds; '' lets the server decide
+-- ARGV scope: its name, such as service:llm_api
+--
+-- Returns {now_us, {scope, field, value, ...}}: the scope's record, of what holds it still.
+local BELL, WAKES = key('bell'), key('wakes')
+local record = regulator.of(scope)
+if not paused.lift(record) then
+  closure.lift(record)
+end
+regulator.save(record)
+redis.call('ZADD', WAKES, 'XX', 0, scope .. '|requests', 0, scope .. '|tokens')
+if redis.call('LLEN', BELL) == 0 then
+  redis.call('RPUSH', BELL, '1')
+end
+return {now, reply_of(record)}
