@@ -41,14 +41,19 @@ class Account:
         Whether the server must be asked: there is a limit, or a service, which can be held back without one.
     has_slots, has_tokens:
         Whether any limit caps work in flight, or counts tokens.
+    reports_to:
+        The service that wants to know how the call ends, for its breaker or its adaptive share; `""` for none.
     """
 
-    __slots__ = ("_capacities", "has_slots", "has_tokens", "is_asked", "limits", "rules", "scopes", "settled_rules")
+    __slots__ = ("_capacities", "has_slots", "has_tokens", "is_asked", "limits", "reports_to", "rules", "scopes", "settled_rules")
 
     limits: tuple[tuple[str, Limit], ...]
 
-    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None, *, reports_to: str = ""
+    ) -> None:
         self.limits = tuple(limits)
+        self.reports_to = reports_to
         self.scopes = tuple(dict.fromkeys(scope for scope, _ in self.limits) if scopes is None else scopes)
         settled = [each for each in self.limits if each[1].kind is LimitKind.IN_FLIGHT or each[1].unit is Unit.TOKENS]
         self.rules = _as_rules(self.limits, self.scopes)

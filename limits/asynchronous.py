@@ -15,7 +15,7 @@ from .limit import Unit
 from .limiter import OneScope
 from .link import AsyncLink
 from .outcome import Outcome
-from .rate_token import SETTLE, Charge, log
+from .rate_token import REPORT, SETTLE, Charge, log
 from .server import UNREACHABLE, unreachable, url_of
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
 
@@ -67,6 +67,8 @@ class AsyncRateToken(Charge):
     async def _end(self, outcome: Outcome, tokens: int, now_us: int | None) -> None:
         if self._outcome is Outcome.OPEN:
             await self._correct(tokens, ends=True, now_us=now_us)
+            if values := self._report(outcome, now_us):
+                await self._link.run(REPORT, *values)
             self._outcome = outcome
 
     async def _correct(self, tokens: int, *, ends: bool, now_us: int | None) -> None:

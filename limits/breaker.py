@@ -186,11 +186,14 @@ class Breaker:
             return 1.0
         return min(1.0, RAMP_FLOOR + (1 - RAMP_FLOOR) * max(0, now_us - state.since_us) / self.ramp_us)
 
+    def calls_of(self, state: BreakerState, now_us: int) -> int:
+        """Calls that count in the window."""
+        return sum(cell.ok + cell.failed for cell in self._counted(state, now_us))
+
     def failure_ratio_of(self, state: BreakerState, now_us: int) -> float:
         """The share of the calls in the window that failed; 0.0 where there is none."""
-        cells = self._counted(state, now_us)
-        calls = sum(cell.ok + cell.failed for cell in cells)
-        return sum(cell.failed for cell in cells) / calls if calls else 0.0
+        calls = self.calls_of(state, now_us)
+        return sum(cell.failed for cell in self._counted(state, now_us)) / calls if calls else 0.0
 
     def _counted(self, state: BreakerState, now_us: int) -> tuple[Cell, ...]:
         return tuple(cell for cell in state.cells if cell.start_us > now_us - self.window_us)

@@ -12,6 +12,7 @@ from typing import Any, cast
 from ..limits.errors import CostTooLarge
 from ..limits.keys import Keys
 from ..limits.lua import LIMITS_LUA, Client, Script
+from ..limits.outcome import Outcome
 from .explanation import Explanation, TaskState
 from .lane import Lane
 
@@ -172,9 +173,12 @@ class Scheduler:
         verdict: bytes = _CLAIM(self.client, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
         return verdict == b"claimed"
 
-    def finish(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
-        """End a released task. False if the fence is not its own any more."""
-        verdict: bytes = _FINISH(self.client, self._realm, now_us, task, fence, self._claim_within_us)
+    def finish(self, task: str, fence: str | int, outcome: Outcome | None = None, *, now_us: int | str = "") -> bool:
+        """End a released task. False if the fence is not its own any more.
+
+        `outcome` is for the breaker and the adaptive share of its service; None where it has neither.
+        """
+        verdict: bytes = _FINISH(self.client, self._realm, now_us, task, fence, outcome or "", self._claim_within_us)
         return verdict == b"finished"
 
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:

@@ -10,6 +10,7 @@
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV task: the task's id, with its attempt
 -- ARGV fence: from the message
+-- ARGV outcome: how the service did: 'ok', 'throttled', 'failed', 'open' if its end says nothing; '' if nobody counts
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
 --
 -- Returns 'finished' or 'stale'.
@@ -20,7 +21,7 @@ if not self or self.fence ~= fence then
   return 'stale'
 end
 
-local frees = lease.has_slots(self) or not lease.is_claimed(self)
+local frees = lease.has_slots(self) or not lease.is_claimed(self) or outcome ~= ''
 lease.close(self)
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
 if not frees then
@@ -28,7 +29,11 @@ if not frees then
 end
 
 -- include: advance.lua
+-- include: outcome.lua
 definitions.use_current()
+if outcome ~= '' then
+  report_outcome(self, outcome)
+end
 lane.touch_gates(lane.at(self.lane))
 advance(BUDGET, tonumber(claim_within_us))
 save()

@@ -23,6 +23,7 @@ local function account(rules)
     limit.position = #limits
   end
   for scope in string.gmatch(rules[1], SCOPE) do
+    regulator.scale(scope, limits)
     regulator.join(scope, regulators)
   end
   return limits, {{limits = limits}, {limits = regulators}}

@@ -1,6 +1,8 @@
 -- include: ledger.lua
 -- include: paused.lua
 -- include: closure.lua
+-- include: breaker.lua
+-- include: adaptive.lua
 --
 -- What holds a scope back besides its limits. A regulated scope has a record of what it is subject
 -- to: one hash, of which each aspect owns some fields. An aspect is a kind of limit to the ledger.
@@ -10,10 +12,11 @@
 --     name(record)       how a decision calls it, nil where it does not hold at this time
 --     spent_at(record)   when its fields are of no use any more; 0: they are of none
 --
--- so what refuses is one mechanism, whatever the reason. The sorted set `regulators` lists the
+-- so what refuses is one mechanism, whatever the reason. Two aspects also say what share of the
+-- scope's limits may be used. The sorted set `regulators` lists the
 -- records, scored with when they are spent. Where it is empty, all this costs one look at it a call.
 local REGULATORS = key('regulators')
-local ASPECTS = {paused, closure}
+local ASPECTS = {paused, closure, breaker, adaptive}
 local regulator = {records = {}}
 
 local function any_held()
@@ -57,6 +60,24 @@ function regulator.join(scope, limits)
     if name then
       local rule = {id = name, kind = aspect, capacity = math.huge, unit = aspect.unit}
       limits[#limits + 1] = {scope = scope, rule = rule, key = record.key, state = record}
+    end
+  end
+end
+
+-- Scales the limits of the scope, among these, to the share that may be used for the time being.
+function regulator.scale(scope, limits)
+  if not any_held() then
+    return
+  end
+  local record = regulator.of(scope)
+  local ramp, grows_at = breaker.share(record)
+  local share = (ramp or 1) * (adaptive.share(record) or 1)
+  if share >= 1 then
+    return
+  end
+  for _, limit in ipairs(limits) do
+    if limit.scope == scope then
+      limit.rule = ledger.scaled(limit.rule, share, grows_at)
     end
   end
 end

@@ -12,7 +12,7 @@ local CELL_BYTES = 24
 local LONGEST_DOUBLING = 50
 local verdict = {}
 
-local function count(calls, window, failed)
+local function count_end(calls, window, failed)
   local packed, cells, ok_sum, failed_sum = redis.call('GET', calls) or '', {}, 0, 0
   for at = 1, #packed, CELL_BYTES do
     local start, ok, bad = struct.unpack('<ddd', packed, at)
@@ -48,10 +48,18 @@ local function open(record, settings, trips_before)
   record.probing = nil
 end
 
+-- Whoever waits for the scope is tried at once, and a dispatcher that sleeps is woken.
+local function wake(scope)
+  redis.call('ZADD', key('wakes'), 'XX', 0, scope .. '|requests', 0, scope .. '|tokens')
+  if redis.call('LLEN', key('bell')) == 0 then
+    redis.call('RPUSH', key('bell'), '1')
+  end
+end
+
 local function judge(record, settings, how)
   local fields = record.fields
   local ratio, minimum, window, _, longest = unpack(settings)
-  local calls, failed = count(key('calls:' .. record.scope), window, how == 'failed')
+  local calls, failed = count_end(key('calls:' .. record.scope), window, how == 'failed')
   if calls < minimum or failed < ratio * calls then
     return false
   end
@@ -80,6 +88,7 @@ local function probe(record, settings, how, holder)
     fields.circuit_until, fields.passed, fields.ramp = nil, nil, whole(ramp)
     fields.remembered_until = whole(now + math.max(longest, ramp) + 1)
     redis.call('DEL', breaker.probes_key(record))
+    wake(record.scope)
   end
   return true
 end

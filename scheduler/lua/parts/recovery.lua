@@ -1,4 +1,5 @@
 -- include: advance.lua
+-- include: outcome.lua
 --
 -- Takes back a task whose lease has lapsed, or that its worker gave up. It goes to the head of its
 -- lane and is released again under a new fence. What its dead attempt spent in a window stays spent
@@ -11,12 +12,23 @@ local function still_queued(self, queue)
   return message and redis.call('LPOS', queue, release.envelope(message, self.fence))
 end
 
-function recovery.put_back(self)
+-- `how` is what the end of the attempt says of its service.
+function recovery.put_back(self, how)
+  report_outcome(self, how)
   local target = lane.at(self.lane)
   lease.close(self)
   redis.call('HINCRBY', key('redelivered'), self.task, 1)
   lane.put_back(target, lane.element(whole(self.requests), whole(self.tokens), self.task))
   lane.touch_gates(target)
+end
+
+-- Whether the service or the worker failed the task is not known: a call that hangs looks like this.
+-- Told of all tasks that have lapsed before any is put back, because it may hold their service.
+function recovery.tell_lapsed(task)
+  local self = lease.of(task)
+  if lease.is_claimed(self) then
+    report_outcome(self, 'failed')
+  end
 end
 
 function recovery.lapse(task, claim_within)
@@ -25,6 +37,6 @@ function recovery.lapse(task, claim_within)
     redis.call('ZADD', key('leases'), whole(now + claim_within), task)
     return false
   end
-  recovery.put_back(self)
+  recovery.put_back(self, 'open')
   return true
 end
