@@ -1,6 +1,7 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .breaker import Circuit
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import (
@@ -19,13 +20,16 @@ from .limiter import Limiter
 from .outcome import Outcome
 from .rate_token import RateToken
 from .scope import TaskScopes
+from .service_health import ServiceHealth
 from .tally import LimiterStatistics
+from .transition import Transition
 from .usage import LimitUsage
 
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
     "AsyncRateToken",
+    "Circuit",
     "ConfigError",
     "CostTooLarge",
     "Decision",
@@ -41,7 +45,9 @@ __all__ = [
     "RateLimited",
     "RateToken",
     "ServerUnreachable",
+    "ServiceHealth",
     "TaskScopes",
+    "Transition",
     "TurgorError",
     "Unit",
     "UnknownService",

@@ -17,6 +17,7 @@ from .link import AsyncLink
 from .outcome import Outcome
 from .rate_token import REPORT, SETTLE, Charge, log
 from .server import UNREACHABLE, unreachable, url_of
+from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
 
 if TYPE_CHECKING:
@@ -194,6 +195,12 @@ class AsyncHierarchicalLimiter(AllLevels):
         if not account.limits:
             return ()
         return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+
+    async def health(self, service: str, *, now_us: int | None = None) -> ServiceHealth:
+        """`HierarchicalLimiter.health`."""
+        table = service_table((await self._current_book()).config, service)
+        at = "" if now_us is None else now_us
+        return health_in(await self._link.run(HEALTH, self._teller.prefix, at, service), service, table)
 
     async def refresh(self) -> LimitsConfig:
         """`HierarchicalLimiter.refresh`."""

@@ -22,6 +22,7 @@ from .link import Link
 from .rate_token import RateToken
 from .registry import LimitsRegistry
 from .server import UNREACHABLE, unreachable, url_of
+from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED, Teller, Values
 from .view import LimitsView
 
@@ -172,6 +173,18 @@ class HierarchicalLimiter(AllLevels):
         if not account.limits:
             return ()
         return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+
+    def health(self, service: str, *, now_us: int | None = None) -> ServiceHealth:
+        """How a service does, as its breaker and its adaptive share see it.
+
+        Raises
+        ------
+        UnknownService
+            The limits do not name the service.
+        """
+        table = service_table(self._current_book().config, service)
+        at = "" if now_us is None else now_us
+        return health_in(self._link.run(HEALTH, self._teller.prefix, at, service), service, table)
 
     def refresh(self) -> LimitsConfig:
         """Follow a change of the limits at once, and return what is in force."""

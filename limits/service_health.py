@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from .adaptive import AdaptiveState
 from .breaker import BreakerState, Cell, Circuit
+from .errors import UnknownService
 from .limit import SECOND_US
 from .lua import LIMITS_LUA, Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .config import LimitsConfig
     from .scope_table import ServiceTable
 
 HEALTH = Script(LIMITS_LUA / "health.lua")
@@ -63,6 +65,13 @@ class ServiceHealth:
         if self.share < 1:
             words.append(f"{self.share:.0%} of its limits")
         return ", ".join(words)
+
+
+def service_table(config: LimitsConfig, service: str) -> ServiceTable:
+    """The table of a service. Raises `UnknownService` where there is none."""
+    if service not in config.services:
+        raise UnknownService(service, config.services)
+    return config.services[service]
 
 
 def health_in(reply: Sequence[Any], service: str, table: ServiceTable) -> ServiceHealth:

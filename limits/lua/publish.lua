@@ -1,4 +1,5 @@
 -- include: keys.lua
+-- include: retirement.lua
 --
 -- Makes these the realm's limits, under a new version. The old version stays for a day: work that
 -- was charged under it is settled under it. Whoever sleeps over waiting work is woken.
@@ -27,6 +28,7 @@ local fields = cjson.decode(rules)
 for i = 1, #fields, CHUNK do
   redis.call('HSET', key('limits:' .. version), unpack(fields, i, math.min(i + CHUNK - 1, #fields)))
 end
+retire_governors(key('limits:' .. version))
 if redis.call('LLEN', BELL) == 0 then
   redis.call('RPUSH', BELL, '1')
 end

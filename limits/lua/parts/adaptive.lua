@@ -15,7 +15,7 @@ function adaptive.allow_at()
   return now
 end
 
-function adaptive.forget(record)
+function adaptive.lift(record)
   record.fields.factor, record.fields.cut_at, record.fields.seen_at = nil, nil, nil
 end
 
@@ -23,7 +23,7 @@ end
 function adaptive.share(record)
   local fields = record.fields
   if fields.factor and now >= tonumber(fields.seen_at) + ADAPTIVE_FORGOTTEN then
-    adaptive.forget(record)
+    adaptive.lift(record)
   end
   return tonumber(fields.factor)
 end

@@ -33,7 +33,7 @@ function breaker.tell()
   breaker.transitions = {}
 end
 
-function breaker.forget(record)
+function breaker.lift(record)
   local fields = record.fields
   fields.circuit, fields.circuit_since, fields.circuit_until, fields.trips, fields.passed = nil, nil, nil, nil, nil
   fields.probes, fields.ramp, fields.remembered_until = nil, nil, nil
@@ -45,7 +45,7 @@ function breaker.circuit(record)
   if fields.circuit and fields.circuit ~= 'closed' then
     local cooled_at = tonumber(fields.circuit_until)
     if now >= cooled_at + BREAKER_FORGOTTEN then
-      breaker.forget(record)
+      breaker.lift(record)
     elseif fields.circuit == 'open' and now >= cooled_at then
       breaker.move(record, 'half_open', cooled_at)
     end

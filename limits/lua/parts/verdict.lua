@@ -115,7 +115,7 @@ local function tell_adaptive(record, settings, how, admitted_at)
     return false
   end
   if factor >= 1 then
-    adaptive.forget(record)
+    adaptive.lift(record)
   else
     fields.factor, fields.cut_at, fields.seen_at = string.format('%.17g', factor), whole(cut_at), whole(seen_at)
   end
