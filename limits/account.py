@@ -49,9 +49,7 @@ class Account:
 
     limits: tuple[tuple[str, Limit], ...]
 
-    def __init__(
-        self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None, *, reports_to: str = ""
-    ) -> None:
+    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None, *, reports_to: str = "") -> None:
         self.limits = tuple(limits)
         self.reports_to = reports_to
         self.scopes = tuple(dict.fromkeys(scope for scope, _ in self.limits) if scopes is None else scopes)
@@ -119,7 +117,6 @@ class Account:
             binding.limit.id,
             binding.limit.capacity,
         )
-
 
     def _held_back(self, reply: Sequence[Any]) -> Decision | None:
         """The refusal of what peek.lua found besides the limits, if there was any."""

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..limits.limit import Limit, LimitKind, Unit
+from ..limits.regulator import RegulatorState
 from ..limits.usage import LimitUsage
 from ..scheduler.survey import Survey
 
@@ -17,10 +18,11 @@ _BAR_WIDTH = 10
 _NUMBERS = frozenset({"used", "lanes", "opens in", "tasks"})
 
 
-def render(survey: Survey, usage: Iterable[LimitUsage] = ()) -> RenderableType:
-    """Counts, limits, closed gates and lanes."""
+def render(survey: Survey, usage: Iterable[LimitUsage] = (), held: Iterable[RegulatorState] = ()) -> RenderableType:
+    """Counts, what is paused or closed, limits, closed gates and lanes."""
     return Group(
         counts(survey),
+        *(Text(str(state), style="bold red") for state in held),
         Text(),
         limits_table(usage),
         Text(),
@@ -30,13 +32,14 @@ def render(survey: Survey, usage: Iterable[LimitUsage] = ()) -> RenderableType:
     )
 
 
-def plain(survey: Survey) -> str:
-    """The counts as one line, for a pipe or a log."""
+def plain(survey: Survey, held: Iterable[RegulatorState] = ()) -> str:
+    """The counts as one line, for a pipe or a log; another line for each scope that is paused or closed."""
     closed = ", ".join(f"{gate.scope} {gate.opens_in_s:.1f} s" for gate in survey.gates[:4])
-    return (
+    line = (
         f"waiting {survey.waiting}  delayed {survey.delayed}  in flight {survey.in_flight}  "
         f"ready lanes {survey.ready_lanes}  closed: {closed or 'none'}"
     )
+    return "\n".join([line, *map(str, held)])
 
 
 def counts(survey: Survey) -> Text:

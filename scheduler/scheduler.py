@@ -13,6 +13,7 @@ from ..limits.errors import CostTooLarge
 from ..limits.keys import Keys
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
+from ..limits.regulator import closure_us
 from .explanation import Explanation, TaskState
 from .lane import Lane
 
@@ -28,8 +29,8 @@ def _script(name: str) -> Script:
 
 _SUBMIT, _DISPATCH, _CLAIM, _FINISH = _script("submit"), _script("dispatch"), _script("claim"), _script("finish")
 _PUT_BACK, _RENEW, _ATTEND = _script("put_back"), _script("renew"), _script("attend")
-_CANCEL, _EXPLAIN = _script("cancel"), _script("explain")
-SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN)
+_CANCEL, _EXPLAIN, _THROTTLE = _script("cancel"), _script("explain"), _script("throttle")
+SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE)
 
 
 class Submitted(StrEnum):
@@ -184,6 +185,24 @@ class Scheduler:
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
         """Give a released task back unfinished, to the head of its lane. False if the fence is not its own any more."""
         verdict: bytes = _PUT_BACK(self.client, self._realm, now_us, task, fence, self._claim_within_us)
+        return verdict == b"returned"
+
+    def throttle(self, task: str, fence: str | int, seconds: float, *, reason: str = "429", now_us: int | str = "") -> bool:
+        """Close the scope of a task that its service refused, and give the task back to the head of its lane.
+
+        The scope is the task's endpoint, or else its service; it opens in `seconds`, as a ramp. False if the
+        fence is not its own any more.
+
+        Raises
+        ------
+        ValueError
+            The task calls no service, so there is nothing to close; or `seconds` is no positive number.
+        """
+        verdict: bytes = _THROTTLE(
+            self.client, self._realm, now_us, task, fence, closure_us(seconds), reason, self._claim_within_us
+        )
+        if verdict == b"unscoped":
+            raise ValueError(f"task {task!r} calls no service, so nothing can be closed: name its service")
         return verdict == b"returned"
 
     def renew(self, leases: Iterable[tuple[str, str | int]], *, now_us: int | str = "") -> int:

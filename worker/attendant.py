@@ -84,9 +84,11 @@ class Attendant:
         except Empty:
             return
         if end is not None:
-            report = self._scheduler.put_back if end.goes_back else self._scheduler.finish
             try:
-                report(end.task, end.fence)
+                if end.goes_back:
+                    self._scheduler.put_back(end.task, end.fence)
+                else:
+                    self._scheduler.finish(end.task, end.fence, end.outcome)
             except Exception:
                 self._turgor.ended.put(end)
                 raise

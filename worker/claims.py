@@ -19,11 +19,14 @@ from celery.utils.log import get_logger
 
 from ..limits.server import UNAVAILABLE
 from .envelope import FENCE_HEADER, task_key
+from .outcome import outcome_of
+from .throttled import fail_unclosable, throttled_in
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from ..scheduler.scheduler import Scheduler
+    from .turgor import Turgor
 
 Tracer = Callable[..., Any]
 _RETRY_EVERY_S = 0.5
@@ -38,7 +41,7 @@ class GuardedTracer:
 
     def __set__(self, task: Task, tracer: Tracer) -> None:
         turgor = getattr(task.app, "turgor", None)
-        vars(task)["__trace__"] = tracer if turgor is None else guard(tracer, task, turgor.scheduler)
+        vars(task)["__trace__"] = tracer if turgor is None else guard(tracer, task, turgor)
 
 
 def guard_tasks(app: Celery) -> None:
@@ -53,22 +56,32 @@ def guard_tasks(app: Celery) -> None:
             task.__trace__ = built
 
 
-def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
+def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
     """A tracer that runs only what it can claim. Tasks without a fence pass untouched."""
+    scheduler = turgor.scheduler
 
     def trace_task(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         fence = (request or {}).get(FENCE_HEADER)
         if request is None or fence is None:
-            return tracer(uuid, args, kwargs, request)
+            outcome = tracer(uuid, args, kwargs, request)
+            throttled = throttled_in(outcome)
+            return fail_unclosable(task, args, kwargs, request, throttled) if throttled else outcome
         key = task_key(request)
         if not claim(scheduler, key, fence):
             logger.warning("Task %s[%s] is a stale copy: dropped", task.name, uuid)
             return _ignored("a stale copy of the message")
         outcome = tracer(uuid, args, kwargs, request)
+        throttled = throttled_in(outcome)
+        if throttled and request.get("service"):
+            _insist(scheduler, lambda: scheduler.throttle(key, fence, throttled.retry_after_s))
+            return outcome
+        if throttled:
+            outcome = fail_unclosable(task, args, kwargs, request, throttled)
         if _is_requeued(outcome):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
         else:
-            _insist(scheduler, lambda: scheduler.finish(key, fence))
+            reported = outcome_of(outcome[1]) if turgor.counts_outcomes(request.get("service")) else None
+            _insist(scheduler, lambda: scheduler.finish(key, fence, reported))
         return outcome
 
     return trace_task

@@ -14,14 +14,15 @@ from celery.signals import worker_process_init
 from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
-from ..limits.config import LimitsConfig
 from ..limits.account_book import check_scope
+from ..limits.config import LimitsConfig
 from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
 from ..limits.lua import Client
 from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
+from ..limits.service_health import ServiceHealth
 from ..limits.usage import LimitUsage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
@@ -178,6 +179,14 @@ class Turgor:
             There is no such service, or no such kind of scope.
         """
         return self.limiter.usage(scope)
+
+    def health(self, service: str) -> ServiceHealth:
+        """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""
+        return self.limiter.health(service)
+
+    def counts_outcomes(self, service: str | None) -> bool:
+        """Whether somebody wants to know how calls of the service end. The limits may be a second old."""
+        return bool(service) and self.view.config().counts_outcomes(service)
 
     def pause(self, scope: str, *, by: str = "") -> RegulatorState:
         """Hold back all work of a scope, as `usage` names it, until `resume`. What is released already runs.

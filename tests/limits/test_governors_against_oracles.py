@@ -49,9 +49,7 @@ def runs(draw: st.DrawFn) -> list[Step]:
     mood = draw(st.sampled_from([(8, 1, 1), (1, 8, 1), (1, 1, 8), (3, 3, 1)]))
     outcomes = [Outcome.OK] * mood[0] + [Outcome.FAILED] * mood[1] + [Outcome.THROTTLED] * mood[2] + [Outcome.OPEN]
     elapsed = st.sampled_from([0, 1, 1_000, 99_999, 200_000, 200_000, 500_000, 1_000_000, 3_000_001, 90_000_000])
-    steps = st.one_of(
-        st.builds(Step, elapsed, st.none()), st.builds(Step, elapsed, st.sampled_from(outcomes), st.integers(0, 5))
-    )
+    steps = st.one_of(st.builds(Step, elapsed, st.none()), st.builds(Step, elapsed, st.sampled_from(outcomes), st.integers(0, 5)))
     walk = draw(st.lists(steps, min_size=1, max_size=60))
     # A walk seldom fails often enough by itself to open the breaker twice.
     outage = [Step(0, None)] * 4 + [Step(1_000, Outcome.FAILED)] * 4 + [Step(draw(elapsed), None)] * 2

@@ -221,7 +221,9 @@ def test_many_who_close_at_once_close_once(held: Realm) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 4e7])
 def test_a_closure_of_no_possible_length_is_refused(held: Realm, seconds: float) -> None:
-    with pytest.raises(ValueError, match=f"^seconds: {seconds!r} is not allowed; use a positive number of seconds, a year at most$"):
+    with pytest.raises(
+        ValueError, match=f"^seconds: {seconds!r} is not allowed; use a positive number of seconds, a year at most$"
+    ):
         held.regulator.close(LLM, seconds)
 
 

@@ -156,6 +156,9 @@ class Realm:
     def put_back(self, message: Message) -> bool:
         return self.scheduler.put_back(*message, now_us=self.now_us)
 
+    def throttle(self, message: Message, seconds: float) -> bool:
+        return self.scheduler.throttle(*message, seconds, now_us=self.now_us)
+
     def renew(self, *messages: Message) -> int:
         return self.scheduler.renew(messages, now_us=self.now_us)
 

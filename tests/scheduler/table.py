@@ -96,6 +96,7 @@ def picture(state: State, now_us: int) -> dict[str, Any]:
         "unclaimed": state.unclaimed,
         "windows": {name: (window.used, window.held) for name, window in windows.items()},
         "slots": {name: sorted(taken) for name, taken in state.limits.items() if isinstance(taken, dict)},
+        "regulated": list(state.keys.get("regulators", {})),
         "redelivered": state.redelivered,
         "expired": sorted(state.expired),
         "bell": state.bell,
@@ -182,3 +183,7 @@ def close(scope: str, seconds: float) -> Step:
 
 def explain(name: str, to: str = "api") -> Step:
     return lambda realm: str(realm.scheduler.explain(name, LANES[to], now_us=realm.now_us))
+
+
+def throttle(name: str, seconds: float = 30, *, fence: str | None = None) -> Step:
+    return lambda realm: realm.throttle(Message(name, fence) if fence else _last(realm, name), seconds)

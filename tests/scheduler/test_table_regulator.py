@@ -13,6 +13,7 @@ from .realm import Realm, lane
 from .table import (
     GATE,
     ONE_A_MINUTE,
+    WINDOW,
     Case,
     cancel,
     claim,
@@ -26,12 +27,22 @@ from .table import (
     submit,
     submit_all,
     table,
+    throttle,
     tick,
 )
 
 API = "service:api"
 UNLIMITED: dict[str, Any] = {"services": {"api": {}}}
 PLENTY: dict[str, Any] = {"services": {"api": {"requests_per_minute": 100}, "git": {}}}
+
+
+def refused(call: Any) -> Any:
+    def message(realm: Realm) -> str:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011  the message is the reply
+            call(realm)
+        return str(caught.value)
+
+    return message
 
 
 def released(call: Any) -> Any:
@@ -173,6 +184,83 @@ def released(call: Any) -> Any:
     ),
 )
 def test_held_back(case: Case, redis_client: Redis) -> None:
+    case.run(redis_client)
+
+
+@table(
+    Case(
+        "a throttled task closes its service and is the first to go when it opens",
+        limits=PLENTY,
+        given=[submit_all("a", "b", "c"), claim("a")],
+        call=throttle("a"),
+        reply=True,
+        after={
+            "lanes": {"api": "a"},
+            "places": {"api": GATE},
+            "wakes": {GATE: 30.0},
+            "leases": {"b": "2", "c": "3"},
+            "messages": ["a", "b", "c"],
+            "redelivered": {},
+        },
+    ),
+    Case(
+        "a throttled task goes out again under a new fence",
+        limits=UNLIMITED,
+        given=[submit("a"), claim("a"), throttle("a"), submit("b"), tick(30)],
+        call=released(dispatch()),
+        reply=1,
+        after={"leases": {"a": "2"}, "lanes": {"api": "b"}},
+    ),
+    Case(
+        "a task of an endpoint closes the endpoint alone",
+        limits=PLENTY,
+        given=[submit("a", "chat"), claim("a"), throttle("a")],
+        call=submit("b", "api"),
+        reply=Submitted.RELEASED,
+        after={"wakes": {"endpoint:api/chat|requests": 30.0}},
+    ),
+    Case(
+        "what a throttled call spent in a window stays spent, and its slot is free",
+        limits={"services": {"api": {"requests_per_minute": 100, "max_in_flight": 1}}},
+        given=[submit("a"), claim("a")],
+        call=throttle("a"),
+        reply=True,
+        after={"windows": {WINDOW: (1, 0)}, "slots": {}},
+    ),
+    Case(
+        "whoever is throttled second closes nothing twice",
+        limits=UNLIMITED,
+        given=[submit_all("a", "b"), claim("a"), claim("b"), throttle("a", 30), tick(1)],
+        call=throttle("b", 10),
+        reply=True,
+        after={"lanes": {"api": "b a"}, "wakes": {GATE: 29.0}},
+    ),
+    Case(
+        "a report with an old fence closes nothing",
+        limits=UNLIMITED,
+        given=[submit("a"), claim("a")],
+        call=throttle("a", fence="7"),
+        reply=False,
+        after={"leases": {"a": "1 w"}, "regulated": []},
+    ),
+    Case(
+        "a report that comes twice changes nothing more",
+        limits=UNLIMITED,
+        given=[submit("a"), claim("a"), throttle("a", 30)],
+        call=throttle("a", 60, fence="1"),
+        reply=False,
+        after={"lanes": {"api": "a"}, "wakes": {GATE: 30.0}},
+    ),
+    Case(
+        "a task that calls no service has nothing to close, and goes on",
+        limits={"global": {"requests_per_minute": 10}},
+        given=[submit("a", "plain"), claim("a")],
+        call=refused(throttle("a")),
+        reply="task 'a' calls no service, so nothing can be closed: name its service",
+        after={"leases": {"a": "1 w"}, "regulated": []},
+    ),
+)
+def test_throttle(case: Case, redis_client: Redis) -> None:
     case.run(redis_client)
 
 

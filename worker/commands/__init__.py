@@ -6,9 +6,10 @@ from .dispatch import dispatch
 from .explain import explain
 from .group import main, turgor
 from .limits import limits
+from .pause import pause, resume
 from .status import status
 
-for command in (cancel, demo, dispatch, explain, limits, status):
+for command in (cancel, demo, dispatch, explain, limits, pause, resume, status):
     turgor.add_command(command)
 
 __all__ = ["main", "turgor"]

@@ -31,12 +31,12 @@ def status(ctx: click.Context, watch: bool, **_: Any) -> None:
     turgor = turgor_of(ctx)
     check_server(turgor.client, turgor.url)
     if not sys.stdout.isatty():
-        click.echo(plain(survey(turgor.client, turgor.keys)))
+        click.echo(plain(survey(turgor.client, turgor.keys), turgor.regulator.states()))
         return
     limiter = HierarchicalLimiter(turgor.client, realm=turgor.keys.realm)
 
     def view() -> RenderableType:
-        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter))
+        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), turgor.regulator.states())
 
     if not watch:
         Console().print(view())

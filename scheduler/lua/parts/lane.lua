@@ -41,6 +41,15 @@ local function scopes_of(queue, service, endpoint, loop_type, loop)
   return scopes
 end
 
+-- The scope that a refusal by the called service concerns: the endpoint, or else the service.
+function lane.throttled_scope(name)
+  local _, _, service, endpoint = string.match(name, LANE)
+  if service == '' or service == UNLIMITED then
+    return nil
+  end
+  return endpoint == '' and 'service:' .. service or 'endpoint:' .. service .. '/' .. endpoint
+end
+
 function lane.at(name)
   local self = lane.all[name]
   if not self then

@@ -15,9 +15,13 @@ end
 -- `how` is what the end of the attempt says of its service.
 function recovery.put_back(self, how)
   report_outcome(self, how)
+  redis.call('HINCRBY', key('redelivered'), self.task, 1)
+  recovery.return_to_lane(self)
+end
+
+function recovery.return_to_lane(self)
   local target = lane.at(self.lane)
   lease.close(self)
-  redis.call('HINCRBY', key('redelivered'), self.task, 1)
   lane.put_back(target, lane.element(whole(self.requests), whole(self.tokens), self.task))
   lane.touch_gates(target)
 end

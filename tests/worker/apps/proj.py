@@ -17,7 +17,7 @@ from celery.exceptions import Ignore, Reject
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
-from turgor.worker import Turgor
+from turgor.worker import Throttled, Turgor
 
 SETTINGS = json.loads(os.environ["TURGOR_TEST_APP"])
 LONGEST_HOLD_S = 50.0
@@ -186,6 +186,21 @@ def rejected(self: Any, marker: str, requeue: bool = True) -> str:
 @task(name="proj.ignored", service="single")
 def ignored() -> None:
     raise Ignore
+
+
+@task(name="proj.throttled", service="api", autoretry_for=(Exception,))
+def throttled(marker: str, retry_after: float | None = None) -> str:
+    """Its service refuses the first call, before the file `marker` exists."""
+    if not Path(marker).exists():
+        Path(marker).touch()
+        raise Throttled(retry_after)
+    return "done"
+
+
+@task(name="proj.throttled_free")
+def throttled_free() -> None:
+    """No limit concerns it."""
+    raise Throttled(5)
 
 
 @task(name="proj.failing", service="single")
