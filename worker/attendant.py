@@ -11,6 +11,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 
 from ..limits.server import UNAVAILABLE
+from .claims import finish
 from .request import lease_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Attendant:
                 if end.goes_back:
                     self._scheduler.put_back(end.task, end.fence)
                 else:
-                    self._scheduler.finish(end.task, end.fence, end.outcome)
+                    finish(self._turgor, end.task, end.fence, end.service, end.outcome)
             except Exception:
                 self._turgor.ended.put(end)
                 raise

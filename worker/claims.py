@@ -25,6 +25,7 @@ from .throttled import fail_unclosable, throttled_in
 if TYPE_CHECKING:
     from celery import Celery
 
+    from ..limits.outcome import Outcome
     from ..scheduler.scheduler import Scheduler
     from .turgor import Turgor
 
@@ -80,8 +81,7 @@ def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
         if _is_requeued(outcome):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
         else:
-            reported = outcome_of(outcome[1]) if turgor.counts_outcomes(request.get("service")) else None
-            _insist(scheduler, lambda: scheduler.finish(key, fence, reported))
+            _insist(scheduler, lambda: finish(turgor, key, fence, request.get("service"), outcome_of(outcome[1])))
         return outcome
 
     return trace_task
@@ -91,6 +91,11 @@ def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
     """Whether this execution may run; False also if no server answered for as long as a release may stay unclaimed."""
     claimant = uuid4().hex
     return bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
+
+
+def finish(turgor: Turgor, task: str, fence: int, service: str | None, outcome: Outcome) -> bool:
+    """End a released task; its outcome travels along where its service counts them."""
+    return turgor.scheduler.finish(task, fence, outcome if turgor.counts_outcomes(service) else None)
 
 
 def _insist(scheduler: Scheduler, ask: Callable[[], bool]) -> bool | None:

@@ -29,12 +29,13 @@ def lease_in(headers: Mapping[str, Any]) -> tuple[str, int] | None:
 
 
 class End(NamedTuple):
-    """The end of an execution, to be reported. `goes_back`: the task is to run again. `outcome` is for its service."""
+    """The end of an execution, to be reported. `goes_back`: the task is to run again. `outcome` is for its `service`."""
 
     task: str
     fence: int
     goes_back: bool = False
-    outcome: Outcome | None = None
+    outcome: Outcome = Outcome.OPEN
+    service: str | None = None
 
 
 class ReportingRequest(Request):
@@ -44,9 +45,7 @@ class ReportingRequest(Request):
 
     def _end(self, outcome: Outcome = Outcome.OPEN) -> None:
         if lease := lease_of(self):
-            turgor = self._app.turgor
-            reported = outcome if turgor.counts_outcomes(self.request_dict.get("service")) else None
-            turgor.ended.put(End(*lease, goes_back=self._goes_back, outcome=reported))
+            self._app.turgor.ended.put(End(*lease, self._goes_back, outcome, self.request_dict.get("service")))
 
     def reject(self, requeue: bool = False) -> None:
         self._goes_back = self._goes_back or (requeue and not self.acknowledged)

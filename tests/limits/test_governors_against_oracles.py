@@ -75,7 +75,8 @@ def test_breaker_and_adaptive_share_decide_as_the_pure_ones(calls: Calls, steps:
     config = LimitsConfig.load({"services": {service: TABLE}})
     LimitsRegistry(calls.client, calls.keys).publish(config)
     table = config.services[service]
-    assert table.breaker and table.adaptive
+    assert table.breaker
+    assert table.adaptive
     breaker, share = table.breaker.breaker(), table.adaptive.share()
     circuit, factor = BreakerState(), AdaptiveState()
     account = Account([(f"service:{service}", limit) for limit in table.limits()])

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from turgor.limits.outcome import Outcome
+
 from .realm import Message, Realm, State, Window, lane
 
 Step = Callable[[Realm], object]
@@ -149,8 +151,8 @@ def claim(name: str, claimant: str = "w", *, fence: str | None = None) -> Step:
     return lambda realm: realm.claim(Message(name, fence) if fence else _last(realm, name), claimant)
 
 
-def finish(name: str, *, fence: str | None = None) -> Step:
-    return lambda realm: realm.finish(Message(name, fence) if fence else _last(realm, name))
+def finish(name: str, outcome: Outcome | None = None, *, fence: str | None = None) -> Step:
+    return lambda realm: realm.finish(Message(name, fence) if fence else _last(realm, name), outcome)
 
 
 def put_back(name: str, *, fence: str | None = None) -> Step:
