@@ -54,8 +54,13 @@ class ServiceHealth:
     factor: float = 1.0
     share: float = 1.0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the service's limits is held back."""
+        return self.circuit in (None, Circuit.CLOSED) and self.share >= 1
+
     def __str__(self) -> str:
-        words = [f"{self.service}: {self.circuit or 'no breaker'}"]
+        words = [f"service:{self.service}: breaker {self.circuit}" if self.circuit else f"service:{self.service}: no breaker"]
         if self.since is not None:
             words.append(f"since {self.since:%Y-%m-%d %H:%M:%S} UTC")
         if self.opens_in_s:

@@ -23,6 +23,7 @@ from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
 from ..limits.service_health import ServiceHealth
+from ..limits.transition import Transition, transitions
 from ..limits.usage import LimitUsage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
@@ -183,6 +184,10 @@ class Turgor:
     def health(self, service: str) -> ServiceHealth:
         """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""
         return self.limiter.health(service)
+
+    def transitions(self, *, most: int = 100) -> tuple[Transition, ...]:
+        """The latest transitions of the breakers, newest first."""
+        return transitions(self.client, self.keys, most=most)
 
     def counts_outcomes(self, service: str | None) -> bool:
         """Whether somebody wants to know how calls of the service end. The limits may be a second old."""

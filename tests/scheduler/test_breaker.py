@@ -67,7 +67,7 @@ def test_an_open_breaker_holds_work_in_its_lane_and_burns_nothing(tripped: Realm
     assert (state.leases, state.redelivered, state.expired) == ({}, {}, set())
     found = tripped.scheduler.explain("t3", lane("api"), now_us=tripped.now_us)
     assert (found.state, found.ahead, found.held_by, found.opens_in_s) == (TaskState.WAITING, 3, "service:api breaker", 1.0)
-    assert str(health(tripped)) == "api: open, since 2023-11-14 22:13:20 UTC, probes in 1.0 s"
+    assert str(health(tripped)) == "service:api: breaker open, since 2023-11-14 22:13:20 UTC, probes in 1.0 s"
 
 
 def test_the_dispatcher_sleeps_until_the_cool_down_is_over(tripped: Realm) -> None:
