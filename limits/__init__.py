@@ -17,8 +17,10 @@ from .errors import (
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
+from .observation import Observation, Quota
 from .outcome import Outcome
 from .rate_token import RateToken
+from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .service_health import ServiceHealth
 from .tally import LimiterStatistics
@@ -41,9 +43,13 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "Observation",
     "Outcome",
+    "Quota",
     "RateLimited",
     "RateToken",
+    "Regulator",
+    "RegulatorState",
     "ServerUnreachable",
     "ServiceHealth",
     "TaskScopes",

@@ -27,6 +27,8 @@ class Account:
     ----------
     limits:
         Scope and limit, the widest scope first.
+    called:
+        The scope that a refusal by the called service concerns: its endpoint, or else the service; `""` for none.
     scopes:
         Names of the scopes, also of those without limits, which can be paused or closed too. Left out: those
         of the limits.
@@ -45,11 +47,21 @@ class Account:
         The service that wants to know how the call ends, for its breaker or its adaptive share; `""` for none.
     """
 
-    __slots__ = ("_capacities", "has_slots", "has_tokens", "is_asked", "limits", "reports_to", "rules", "scopes", "settled_rules")
+    __slots__ = (
+        "_capacities", "called", "has_slots", "has_tokens", "is_asked", "limits", "reports_to", "rules", "scopes", "settled_rules",
+    )  # fmt: skip
 
     limits: tuple[tuple[str, Limit], ...]
 
-    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None, *, reports_to: str = "") -> None:
+    def __init__(
+        self,
+        limits: Iterable[tuple[str, Limit]],
+        scopes: Iterable[str] | None = None,
+        called: str = "",
+        *,
+        reports_to: str = "",
+    ) -> None:
+        self.called = called
         self.limits = tuple(limits)
         self.reports_to = reports_to
         self.scopes = tuple(dict.fromkeys(scope for scope, _ in self.limits) if scopes is None else scopes)
@@ -67,6 +79,18 @@ class Account:
             capacity, binding = self._capacities[unit]
             if cost > capacity:
                 raise CostTooLarge(cost, int(capacity), binding)
+
+    def observed(self) -> tuple[str, tuple[bytes, ...]]:
+        """The scope whose limits a response of the called service speaks of, and these limits as the scripts take them.
+
+        An endpoint without limits of its own shares those of its service.
+        """
+        scope = self.called
+        limits = [each for each in self.limits if each[0] == scope]
+        if not limits and scope.startswith("endpoint:"):
+            scope = f"service:{scope.removeprefix('endpoint:').partition('/')[0]}"
+            limits = [each for each in self.limits if each[0] == scope]
+        return scope, _as_rules(limits)
 
     def decision(self, reply: Sequence[Any]) -> Decision:
         """What acquire.lua said."""

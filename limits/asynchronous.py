@@ -10,25 +10,30 @@ from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited, ServerUnreachable
+from .headers import parse_headers
 from .hierarchical import AllLevels
-from .limit import Unit
+from .limit import SECOND_US, Unit
 from .limiter import OneScope
 from .link import AsyncLink
 from .outcome import Outcome
 from .rate_token import REPORT, SETTLE, Charge, log
+from .regulator import CLOSE, OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from .account import Account
+    from .headers import Headers
     from .hierarchical import LimitsSource
     from .limit import Limit
     from .limit_options import LimitOptions
     from .lua import AsyncClient
+    from .observation import Observation
     from .scope import TaskScopes
     from .usage import LimitUsage
 
@@ -52,6 +57,22 @@ class AsyncRateToken(Charge):
     async def failed(self, *, now_us: int | None = None) -> None:
         """`RateToken.failed`."""
         await self._end(Outcome.FAILED, self._unspent(), now_us)
+
+    async def throttled(self, retry_after: float | timedelta | None = None, *, now_us: int | None = None) -> None:
+        """`RateToken.throttled`."""
+        values = self._closing(retry_after, now_us)
+        if values and self._outcome is Outcome.OPEN:
+            await self._link.run(CLOSE, *values)
+        await self._end(Outcome.THROTTLED, self._unspent(), now_us)
+
+    async def observe(self, headers: Headers, status: int | None = None, *, now_us: int | None = None) -> Observation:
+        """`RateToken.observe`."""
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := self._observing(observation, now_us):
+            await self._link.run(OBSERVE, *values)
+        if observation.is_throttled:
+            await self._end(Outcome.THROTTLED, self._unspent(), now_us)
+        return observation
 
     async def __aenter__(self) -> Self:
         return self
@@ -201,6 +222,16 @@ class AsyncHierarchicalLimiter(AllLevels):
         table = service_table((await self._current_book()).config, service)
         at = "" if now_us is None else now_us
         return health_in(await self._link.run(HEALTH, self._teller.prefix, at, service), service, table)
+
+    async def observe(
+        self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None
+    ) -> Observation:
+        """`HierarchicalLimiter.observe`."""
+        scope, rules = (await self._current_book()).of_call((service, endpoint, "", "")).observed()
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := observing(self._teller.prefix, scope, rules, observation, now_us):
+            await self._link.run(OBSERVE, *values)
+        return observation
 
     async def refresh(self) -> LimitsConfig:
         """`HierarchicalLimiter.refresh`."""

@@ -17,10 +17,13 @@ from .account_book import AccountBook, Names, names_of
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited
+from .headers import parse_headers
 from .keys import Keys
+from .limit import SECOND_US
 from .link import Link
 from .rate_token import RateToken
 from .registry import LimitsRegistry
+from .regulator import OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED, Teller, Values
@@ -31,7 +34,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from .account import Account
+    from .headers import Headers
     from .lua import Client
+    from .observation import Observation
     from .scope import TaskScopes
     from .tally import LimiterStatistics
     from .usage import LimitUsage
@@ -185,6 +190,38 @@ class HierarchicalLimiter(AllLevels):
         table = service_table(self._current_book().config, service)
         at = "" if now_us is None else now_us
         return health_in(self._link.run(HEALTH, self._teller.prefix, at, service), service, table)
+
+    def observe(
+        self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None
+    ) -> Observation:
+        """Take in what a response says of its service's limits, for every process of the realm.
+
+        It only ever tightens. Where the service has less left than our limits in the same unit, no more is
+        admitted until its reset. A response that refused a call for its rate (429) closes the scope for as long
+        as it asks for, once, however many calls are refused meanwhile. Odd headers are ignored.
+
+        Parameters
+        ----------
+        service, endpoint:
+            Who was called. The endpoint's own limits are meant, if it has any; or else the service's.
+        headers, status:
+            Of the response: a mapping, or pairs; and its status code.
+
+        Returns
+        -------
+        Observation
+            What the headers were understood to say.
+
+        Raises
+        ------
+        UnknownService, InvalidScope
+            The limits do not name the service, or a name is not possible.
+        """
+        scope, rules = self._current_book().of_call((service, endpoint, "", "")).observed()
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := observing(self._teller.prefix, scope, rules, observation, now_us):
+            self._link.run(OBSERVE, *values)
+        return observation
 
     def refresh(self) -> LimitsConfig:
         """Follow a change of the limits at once, and return what is in force."""

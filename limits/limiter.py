@@ -49,7 +49,7 @@ class OneScope:
         check_name("limiter", name)
         self.name = name
         self.limits = stated_limits(limits, options)
-        self._account = Account((name, limit) for limit in self.limits)
+        self._account = Account(((name, limit) for limit in self.limits), called=name)
         self._teller = Teller(realm, lease_s)
 
     def __repr__(self) -> str:

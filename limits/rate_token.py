@@ -9,7 +9,8 @@ the rest goes back to where it was counted, while it counts there. If it was mor
 now, even if that overdraws the limit, because it is spent.
 
 A token never gives back what may be spent. An exception inside `with` frees the slots and leaves the tokens
-charged: nobody can tell whether the service had counted them. A call that surely never reached it is `failed()`.
+charged: nobody can tell whether the service had counted them. A call that surely never reached it is `failed()`;
+one that its service refused for its rate is `throttled()`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from .account import check_count
 from .errors import ServerUnreachable
+from .headers import parse_headers
+from .limit import SECOND_US
 from .lua import LIMITS_LUA, Script
 from .outcome import Outcome
+from .regulator import CLOSE, OBSERVE, closing, observing
+from .throttling import retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from .account import Account
     from .decision import Decision
+    from .headers import Headers
     from .link import Link
+    from .observation import Observation
 
 Values: TypeAlias = tuple[str | bytes | int, ...]
 
@@ -99,6 +107,16 @@ class Charge:
         at = "" if now_us is None else now_us
         return (self._prefix, at, self._account.reports_to, outcome, self._admitted_as, int(self._reply[5]))
 
+    def _closing(self, retry_after: float | timedelta | None, now_us: int | None) -> Values | None:
+        """What close.lua takes to close the scope of the call; None where the call names no service."""
+        seconds = retry_after_s(retry_after)
+        return closing(self._prefix, self._account.called, seconds, now_us) if self._account.called else None
+
+    def _observing(self, observation: Observation, now_us: int | None) -> Values | None:
+        """What observe.lua takes; None where there is nothing to tighten."""
+        scope, rules = self._account.observed()
+        return observing(self._prefix, scope, rules, observation, now_us) if scope else None
+
     def _note(self, tokens: int, *, ends: bool) -> None:
         self._corrections += tokens != self._tokens
         self._tokens = tokens
@@ -147,6 +165,44 @@ class RateToken(Charge):
     def failed(self, *, now_us: int | None = None) -> None:
         """End a call that did not reach its service. Frees its slots, and gives the tokens back unless they were settled."""
         self._end(Outcome.FAILED, self._unspent(), now_us)
+
+    def throttled(self, retry_after: float | timedelta | None = None, *, now_us: int | None = None) -> None:
+        """End a call that its service refused for its rate (429), and leave the service alone for a while.
+
+        The endpoint of the call, or else its service (of a `Limiter`: its scope), is closed for everybody, and
+        opens as a ramp. Slots are freed, and the tokens given back unless they were settled: a refusal spends none.
+
+        Parameters
+        ----------
+        retry_after:
+            How long the service wants to be left alone: seconds, a timedelta, or None if it did not say (then it
+            is a second). At most a day.
+        now_us:
+            Microseconds, for tests and the simulator; the server's clock decides otherwise.
+
+        Raises
+        ------
+        TypeError
+            `retry_after` is something else.
+        ServerUnreachable
+            Nobody answers. Calling again is safe.
+        """
+        values = self._closing(retry_after, now_us)
+        if values and self._outcome is Outcome.OPEN:
+            self._link.run(CLOSE, *values)
+        self._end(Outcome.THROTTLED, self._unspent(), now_us)
+
+    def observe(self, headers: Headers, status: int | None = None, *, now_us: int | None = None) -> Observation:
+        """Take in what the response says of its service's limits; see `HierarchicalLimiter.observe`.
+
+        A response that refused the call for its rate ends it, as `throttled` does.
+        """
+        observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
+        if values := self._observing(observation, now_us):
+            self._link.run(OBSERVE, *values)
+        if observation.is_throttled:
+            self._end(Outcome.THROTTLED, self._unspent(), now_us)
+        return observation
 
     def __enter__(self) -> Self:
         return self

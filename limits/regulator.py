@@ -15,22 +15,30 @@ in every process of the realm; `lua/parts/regulator.lua` says how. States of a s
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidScope
-from .limit import SECOND_US
+from .limit import SECOND_US, Unit
 from .lua import LIMITS_LUA, Script
+from .observation import Quota
 from .scope import TEMPLATE, check_name
+from .throttling import LONGEST_RETRY_AFTER_S, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .keys import Keys
     from .lua import Client
+    from .observation import Observation
 
 PAUSE, RESUME = Script(LIMITS_LUA / "pause.lua"), Script(LIMITS_LUA / "resume.lua")
 CLOSE, REGULATORS = Script(LIMITS_LUA / "close.lua"), Script(LIMITS_LUA / "regulators.lua")
+OBSERVE = Script(LIMITS_LUA / "observe.lua")
+THROTTLED = "throttled"
+MAX_COUNT = 10**15
+_STATEMENT = re.compile(r"(\d+)@(\d+)")
 LONGEST_CLOSURE_S = 366 * 86_400.0
 
 
@@ -47,9 +55,12 @@ class RegulatorState:
     closed_for_s:
         Seconds until it opens; 0.0 if it is not closed.
     reason:
-        Why it was closed.
+        Why it was closed, until its ramp is over.
     is_reopening:
         Whether it opened a moment ago, and its admissions ramp up.
+    quotas:
+        What its service said that it has left, less what was admitted since, where that is less than the limits
+        had left.
     """
 
     scope: str
@@ -57,6 +68,7 @@ class RegulatorState:
     closed_for_s: float = 0.0
     reason: str = ""
     is_reopening: bool = False
+    quotas: tuple[Quota, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +80,8 @@ class RegulatorState:
             return f"{self.scope}: paused{f' by {self.paused_by}' if self.paused_by else ''}"
         if self.closed_for_s:
             return f"{self.scope}: closed for {self.closed_for_s:.1f} s more{f' ({self.reason})' if self.reason else ''}"
-        return f"{self.scope}: {'reopening' if self.is_reopening else 'open'}"
+        observed = (f"{quota.remaining} {quota.unit} left for {quota.reset_s:.1f} s" for quota in self.quotas)
+        return f"{self.scope}: {', '.join(['reopening' if self.is_reopening else 'open', *observed])}"
 
 
 class Regulator:
@@ -135,6 +148,52 @@ def closure_us(seconds: float) -> int:
     return math.ceil(seconds * SECOND_US)
 
 
+def closing(prefix: str, scope: str, seconds: float, now_us: int | None) -> tuple[str | int, ...]:
+    """What close.lua takes for a scope whose service refused a call."""
+    return (prefix, "" if now_us is None else now_us, scope, closure_us(seconds), THROTTLED)
+
+
+def observing(
+    prefix: str, scope: str, rules: Sequence[bytes], observation: Observation, now_us: int | None
+) -> tuple[str | bytes | int, ...] | None:
+    """What observe.lua takes; None if the observation says nothing that could tighten a limit.
+
+    Parameters
+    ----------
+    prefix:
+        The realm's prefix.
+    scope, rules:
+        Whose limits the service spoke of, and these.
+    observation:
+        What it said.
+    now_us:
+        Microseconds; None lets the server decide.
+    """
+    statements: list[str] = []
+    for quota in observation.quotas:
+        resets_us = 0 if quota.reset_s is None else _bounded_us(quota.reset_s)
+        if quota.remaining is not None and resets_us:
+            statements.append(f"{quota.unit} {min(max(quota.remaining, 0), MAX_COUNT)} {resets_us}")
+    closed_us = closure_us(_closed_s(observation)) if observation.is_throttled else 0
+    if not statements and not closed_us:
+        return None
+    at = "" if now_us is None else now_us
+    return (prefix, at, scope, closed_us, THROTTLED, "\n".join(statements), *rules)
+
+
+def _closed_s(observation: Observation) -> float:
+    """How long a service that refused a call is to be left alone: as it says, or until what has run out is reset."""
+    if observation.retry_after_s is None:
+        resets = [quota.reset_s for quota in observation.quotas if quota.remaining == 0 and quota.reset_s is not None]
+        return retry_after_s(max(resets, default=None))
+    return retry_after_s(observation.retry_after_s)
+
+
+def _bounded_us(seconds: float) -> int:
+    """Microseconds until a reset; 0 where there is none to wait for."""
+    return round(min(seconds, LONGEST_RETRY_AFTER_S) * SECOND_US) if seconds > 0 else 0
+
+
 def _check(scope: str) -> None:
     check_name("scope", scope)
     if scope.endswith(TEMPLATE):
@@ -159,4 +218,10 @@ def _state(scope: str, fields: Mapping[str, str], now_us: int) -> RegulatorState
         closed_for_s=max(0, closed_for_us) / SECOND_US,
         reason=fields.get("reason", ""),
         is_reopening="closed_until" in fields and closed_for_us <= 0,
+        quotas=tuple(
+            Quota(unit, None, int(left), (int(resets_us) - now_us) / SECOND_US)
+            for unit in Unit
+            for left, resets_us in _STATEMENT.findall(fields.get(f"{unit}_left", ""))
+            if int(resets_us) > now_us
+        ),
     )

@@ -70,6 +70,13 @@ class TaskScopes:
         )
         return (GLOBAL, *(name for name in named if name))
 
+    @property
+    def called(self) -> str:
+        """The scope that a refusal by the called service concerns: the endpoint, or else the service; `""` for neither."""
+        if self.endpoint:
+            return f"endpoint:{self.service}/{self.endpoint}"
+        return f"service:{self.service}" if self.service else ""
+
 
 def check_name(kind: str, name: str) -> None:
     """Raise `InvalidScope` unless `name` can name a scope of this kind."""

@@ -40,6 +40,8 @@ from .gate import GatedAMQP
 if TYPE_CHECKING:
     from celery import Celery
 
+    from ..limits.headers import Headers
+    from ..limits.observation import Observation
     from .request import End
 
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "redis+socket": "unix", "valkey": "redis", "valkeys": "rediss"}
@@ -192,6 +194,10 @@ class Turgor:
     def counts_outcomes(self, service: str | None) -> bool:
         """Whether somebody wants to know how calls of the service end. The limits may be a second old."""
         return bool(service) and self.view.config().counts_outcomes(service)
+
+    def observe(self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "") -> Observation:
+        """Take in what a response says of its service's limits; see `HierarchicalLimiter.observe`."""
+        return self.limiter.observe(service, headers, status, endpoint=endpoint)
 
     def pause(self, scope: str, *, by: str = "") -> RegulatorState:
         """Hold back all work of a scope, as `usage` names it, until `resume`. What is released already runs.

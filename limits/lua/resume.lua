@@ -2,7 +2,7 @@
 -- include: keys.lua
 -- include: regulator_reply.lua
 --
--- Lifts the pause of a scope; where it has none, its closure. Whoever waits at the scope's gates is
+-- Lifts the pause of a scope; where it has none, its closure and what its service said. Whoever waits at the scope's gates is
 -- tried at once, and a dispatcher that sleeps is woken.
 --
 -- KEYS realm: the realm's prefix
@@ -14,6 +14,8 @@ local BELL, WAKES = key('bell'), key('wakes')
 local record = regulator.of(scope)
 if not paused.lift(record) then
   closure.lift(record)
+  quotas.requests.lift(record)
+  quotas.tokens.lift(record)
 end
 regulator.save(record)
 redis.call('ZADD', WAKES, 'XX', 0, scope .. '|requests', 0, scope .. '|tokens')

@@ -11,11 +11,11 @@ from redis import Redis
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.rate_token import REPORT, SETTLE
 from turgor.limits.registry import PUBLISH
-from turgor.limits.regulator import CLOSE, PAUSE, REGULATORS, RESUME
+from turgor.limits.regulator import CLOSE, OBSERVE, PAUSE, REGULATORS, RESUME
 from turgor.limits.service_health import HEALTH
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, REPORT, HEALTH]
+SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, OBSERVE, REPORT, HEALTH]
 
 
 def write(folder: Path, **files: str) -> Path:

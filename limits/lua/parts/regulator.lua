@@ -3,6 +3,7 @@
 -- include: closure.lua
 -- include: breaker.lua
 -- include: adaptive.lua
+-- include: quota.lua
 --
 -- What holds a scope back besides its limits. A regulated scope has a record of what it is subject
 -- to: one hash, of which each aspect owns some fields. An aspect is a kind of limit to the ledger.
@@ -11,12 +12,13 @@
 --     unit               what it counts
 --     name(record)       how a decision calls it, nil where it does not hold at this time
 --     spent_at(record)   when its fields are of no use any more; 0: they are of none
+--     lift(record)       forgets its fields
 --
 -- so what refuses is one mechanism, whatever the reason. Two aspects also say what share of the
 -- scope's limits may be used. The sorted set `regulators` lists the
 -- records, scored with when they are spent. Where it is empty, all this costs one look at it a call.
 local REGULATORS = key('regulators')
-local ASPECTS = {paused, closure, breaker, adaptive}
+local ASPECTS = {paused, closure, quotas.requests, quotas.tokens, breaker, adaptive}
 local regulator = {records = {}}
 
 local function any_held()
@@ -42,6 +44,11 @@ function regulator.of(scope)
     for i = 1, #stored, 2 do
       record.fields[stored[i]] = stored[i + 1]
       record.stored[#record.stored + 1] = stored[i]
+    end
+    for _, aspect in ipairs(ASPECTS) do
+      if aspect.spent_at(record) <= now then
+        aspect.lift(record)
+      end
     end
     record.spent_at = spent_at(record)
     regulator.records[scope] = record
