@@ -21,6 +21,14 @@ local REGULATORS = key('regulators')
 local ASPECTS = {paused, closure, quotas.requests, quotas.tokens, breaker, adaptive}
 local regulator = {records = {}}
 
+local function assemble()
+  if not regulator.is_assembled then
+    regulator.is_assembled = true
+    breaker.assemble()
+    adaptive.assemble()
+  end
+end
+
 local function any_held()
   if regulator.any == nil then
     regulator.any = redis.call('EXISTS', REGULATORS) == 1
@@ -39,6 +47,7 @@ end
 function regulator.of(scope)
   local record = regulator.records[scope]
   if not record then
+    assemble()
     record = {scope = scope, key = key('regulator:' .. scope), fields = {}, stored = {}}
     local stored = any_held() and redis.call('HGETALL', record.key) or {}
     for i = 1, #stored, 2 do
