@@ -54,7 +54,7 @@ def test_a_hard_time_limit_counts_as_a_failure(settings: AppSettings, hire: Hire
     with pytest.raises(TimeLimitExceeded):
         crew.proj.limited_hold.delay(str(tmp_path / "never")).get(timeout=20)
 
-    wait_until(lambda: crew.proj.turgor.transitions(), description="the breaker has opened")
+    wait_until(crew.proj.turgor.transitions, description="the breaker has opened")
 
 
 def test_status_names_a_service_whose_breaker_is_open(redis_client: Redis, settings: AppSettings) -> None:
