@@ -10,7 +10,16 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from limit_calls import START_US, Calls, keys_of, ttl_ms
-from turgor.limits import AsyncHierarchicalLimiter, Circuit, HierarchicalLimiter, LimitsConfig, ServiceHealth, UnknownService
+from turgor.limits import (
+    AsyncHierarchicalLimiter,
+    Circuit,
+    CostTooLarge,
+    HierarchicalLimiter,
+    LimitsConfig,
+    RateLimited,
+    ServiceHealth,
+    UnknownService,
+)
 from turgor.limits.adaptive import AdaptiveState
 from turgor.limits.breaker import BreakerState, Cell
 from turgor.limits.limit import SECOND_US
@@ -205,3 +214,49 @@ def test_what_closed_ramps_up_and_the_factor_applies_besides(limiter: Hierarchic
     assert (later.factor, later.share) == (pytest.approx(0.52), pytest.approx(0.52))
     assert [limiter.usage("service:api", now_us=at(second))[0].remaining for second in (8, 18)] == [0, 28]
     assert str(closed).endswith("breaker closed, since 2027-01-15 08:00:08 UTC, 5% of its limits")
+
+
+def cut(redis_client: Redis, realm: str, **limits: Any) -> HierarchicalLimiter:
+    """A limiter of which half is left."""
+    limiter = HierarchicalLimiter(redis_client, {"services": {"api": {**limits, "adaptive": ADAPTIVE}}}, realm=realm)
+    limiter.acquire(service="api", now_us=at(-3_600)).failed(now_us=at(-3_600))
+    return limiter
+
+
+def refusal(limiter: HierarchicalLimiter, **cost: int) -> float:
+    """Seconds until a call is admitted; 0.0 where it is."""
+    try:
+        limiter.acquire(service="api", now_us=START_US, **cost)
+    except RateLimited as refused:
+        return refused.decision.retry_after
+    return 0.0
+
+
+def test_a_bucket_keeps_its_share_of_the_burst_and_of_the_refill(redis_client: Redis, realm: str) -> None:
+    """Bursts of 10, one in 10 ms: at a half, bursts of 5, one in 20 ms."""
+    limiter = cut(redis_client, realm, requests_per_second=100, burst_capacity=10)
+
+    assert [refusal(limiter) for _ in range(6)] == [0.0] * 5 + [0.02]
+
+
+def test_a_cap_keeps_its_share_of_the_slots(redis_client: Redis, realm: str) -> None:
+    limiter = cut(redis_client, realm, max_in_flight=5)
+
+    assert [refusal(limiter) > 0 for _ in range(3)] == [False, False, True]
+
+
+def test_what_costs_more_than_the_share_is_admitted_by_an_unused_window_and_charged_in_full(
+    redis_client: Redis, realm: str
+) -> None:
+    limiter = cut(redis_client, realm, token_limits={"per_minute": 100})
+
+    assert [refusal(limiter, tokens=tokens) for tokens in (80, 1)] == [0.0, 60.0]
+    redis_client.delete(f"{{turgor:{realm}}}:regulator:{SCOPE}")
+    assert limiter.usage(SCOPE, now_us=START_US)[0].remaining == 20
+
+
+def test_what_costs_more_than_the_limit_itself_is_refused_for_good(redis_client: Redis, realm: str) -> None:
+    limiter = cut(redis_client, realm, token_limits={"per_minute": 100})
+
+    with pytest.raises(CostTooLarge, match="never holds more than 100"):
+        limiter.acquire(service="api", tokens=101, now_us=START_US)

@@ -166,6 +166,25 @@ def test_closing_ramps_up(redis_client: Redis) -> None:
     assert max(counts) <= 100
 
 
+def test_the_dispatcher_wakes_for_the_ramp_though_its_window_stays_full(redis_client: Redis) -> None:
+    """Sixty a minute, of which nothing leaves the window for a minute: all of it is admitted within the ramp."""
+    realm = Realm(redis_client, {"services": {"api": {"requests_per_minute": 60, "breaker": BREAKER}}})
+    trip(realm)
+    submit(realm, *numbered("t", 100))
+    realm.tick(8)
+    realm.dispatch()
+    while message := realm.take():
+        realm.claim(message)
+        realm.finish(message, Outcome.OK)
+    assert health(realm).circuit is Circuit.CLOSED
+
+    log = realm.work_until(realm.now_us + 11 * SECOND_US, outcome=Outcome.OK)
+
+    starts = starts_by_second(log, EPOCH_US + 8 * SECOND_US)
+    assert sum(starts) >= 50, starts
+    assert max(starts) <= 8, starts
+
+
 def test_a_worker_that_is_lost_counts_as_a_failure(redis_client: Redis) -> None:
     realm = Realm(redis_client, LIMITS)
     submit(realm, *numbered("t", 4))
@@ -226,6 +245,9 @@ def test_a_task_that_costs_more_than_the_share_waits_and_is_charged_in_full(redi
     realm.client.delete(realm.keys("regulator:service:api"))
     whole = HierarchicalLimiter(realm.client, realm=realm.keys.realm).usage("service:api", now_us=realm.now_us)
     assert [each.remaining for each in whole] == [20]
+    realm.tick(1.1)
+    whole = HierarchicalLimiter(realm.client, realm=realm.keys.realm).usage("service:api", now_us=realm.now_us)
+    assert [each.remaining for each in whole] == [100], "nothing stays held"
 
 
 def test_a_breaker_that_is_switched_off_lets_go(tripped: Realm) -> None:
