@@ -223,10 +223,10 @@ def cut(redis_client: Redis, realm: str, **limits: Any) -> HierarchicalLimiter:
     return limiter
 
 
-def refusal(limiter: HierarchicalLimiter, **cost: int) -> float:
+def refusal(limiter: HierarchicalLimiter, *, tokens: int = 0) -> float:
     """Seconds until a call is admitted; 0.0 where it is."""
     try:
-        limiter.acquire(service="api", now_us=START_US, **cost)
+        limiter.acquire(service="api", tokens=tokens, now_us=START_US)
     except RateLimited as refused:
         return refused.decision.retry_after
     return 0.0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from limit_calls import keys_of
 from turgor.limits import Circuit, HierarchicalLimiter, ServiceHealth
 from turgor.limits.limit import SECOND_US
 from turgor.limits.outcome import Outcome
@@ -268,7 +269,7 @@ def test_a_service_with_neither_stores_nothing(redis_client: Redis) -> None:
     submit(realm, *numbered("t", 8))
     realm.work(outcome=Outcome.FAILED)
 
-    assert not [key for key in realm.client.keys("*") if b"calls:" in key or b"regulator" in key or b"probes" in key]
+    assert not [key for key in keys_of(realm.client) if "calls:" in key or "regulator" in key or "probes" in key]
 
 
 def test_one_breaker_is_shared_by_tasks_and_limiters(redis_client: Redis) -> None:
