@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .limit import Limit
 
-_FIELDS = 3
+_FIELDS, _FIELDS_OF_THE_REST = 4, 3
 
 
 class Account:
@@ -96,7 +96,7 @@ class Account:
         """What acquire.lua said."""
         allowed, position, remaining, retry_after_us, reset_after_us = reply[:5]
         if not allowed and not position:
-            return _held_back(*reply[6:8], retry_after_us)
+            return _held_back(reply[6], reply[7], retry_after_us)
         if not position:
             return Decision(bool(allowed))
         scope, limit = self.limits[int(position) - 1]
@@ -115,14 +115,16 @@ class Account:
         """What peek.lua said, limit by limit."""
         rows = (reply[at : at + _FIELDS] for at in range(0, len(self.limits) * _FIELDS, _FIELDS))
         return tuple(
-            LimitUsage(scope, limit, int(remaining), int(retry_after_us) / SECOND_US, int(reset_after_us) / SECOND_US)
-            for (scope, limit), (remaining, retry_after_us, reset_after_us) in zip(self.limits, rows, strict=True)
+            LimitUsage(
+                scope, limit, int(remaining), int(retry_after_us) / SECOND_US, int(reset_after_us) / SECOND_US, int(shadowed)
+            )
+            for (scope, limit), (remaining, retry_after_us, reset_after_us, shadowed) in zip(self.limits, rows, strict=True)
         )
 
     def forecast(self, reply: Sequence[Any], requests: int, tokens: int) -> Decision:
         """The decision that acquire.lua would make where peek.lua looked; `remaining` is before the charge."""
         cost = {Unit.REQUESTS: requests, Unit.TOKENS: tokens}
-        usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit]]
+        usages = [usage for usage in self.usage(reply) if cost[usage.limit.unit] and not usage.limit.shadow]
         held_back = self._held_back(reply)
         if held_back and all(usage.retry_after < held_back.retry_after for usage in usages):
             return held_back
@@ -145,7 +147,7 @@ class Account:
     def _held_back(self, reply: Sequence[Any]) -> Decision | None:
         """The refusal of what peek.lua found besides the limits, if there was any."""
         rest = reply[len(self.limits) * _FIELDS :]
-        found = [_held_back(*rest[at : at + _FIELDS]) for at in range(0, len(rest), _FIELDS)]
+        found = [_held_back(*rest[at : at + _FIELDS_OF_THE_REST]) for at in range(0, len(rest), _FIELDS_OF_THE_REST)]
         return max(found, key=lambda decision: decision.retry_after, default=None)
 
 
@@ -167,7 +169,7 @@ def _as_rules(limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] = ()) -
     fields = (
         str(field).encode()
         for scope, limit in limits
-        for field in (scope, limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit)
+        for field in (scope, limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit)
     )
     return ("\x1f".join(scopes).encode(), *fields)
 
@@ -178,7 +180,7 @@ def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, s
         (
             (limit.capacity, f"{scope} {limit.id}")
             for scope, limit in limits
-            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT
+            if limit.unit is unit and limit.kind is not LimitKind.IN_FLIGHT and not limit.shadow
         ),
         default=(float("inf"), ""),
     )

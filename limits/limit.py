@@ -40,6 +40,8 @@ class Limit:
         The window's length, or the time in which a bucket gains `refill` units; 0 for IN_FLIGHT.
     refill:
         Units that a bucket gains per `period_us`; 0 for the other kinds.
+    shadow:
+        Whether it only counts and reports, and never holds anything back.
     """
 
     kind: LimitKind
@@ -47,6 +49,7 @@ class Limit:
     unit: Unit = Unit.REQUESTS
     period_us: int = 0
     refill: int = 0
+    shadow: bool = False
 
     @property
     def id(self) -> str:
@@ -55,7 +58,16 @@ class Limit:
             return f"{self.unit}/{format_duration(self.period_us)}"
         return "burst" if self.kind is LimitKind.BUCKET else "in_flight"
 
+    @property
+    def kind_in_scripts(self) -> str:
+        """What the scripts call the kind."""
+        return f"shadow {self.kind}" if self.shadow else str(self.kind)
+
     def __str__(self) -> str:
+        return f"{self._rule} (shadow)" if self.shadow else self._rule
+
+    @property
+    def _rule(self) -> str:
         if self.kind is LimitKind.WINDOW:
             return f"{self.capacity} {self.unit} per {format_duration(self.period_us)}"
         if self.kind is LimitKind.BUCKET:

@@ -30,6 +30,7 @@ class LimitOptions(TypedDict, total=False):
     burst_capacity: int
     max_in_flight: int
     token_limits: TokenLimits | Mapping[str, int | Sequence[WindowOption]]
+    shadow: bool
 
 
 def stated_limits(limits: Iterable[Limit], options: Mapping[str, Any]) -> tuple[Limit, ...]:

@@ -52,4 +52,4 @@ def publication(config: LimitsConfig, keys: Keys) -> tuple[str, ...]:
 
 
 def _as_rule(limit: Limit) -> list[str | int]:
-    return [limit.id, limit.kind, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    return [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]

@@ -6,7 +6,7 @@ on the order of the fields: a validator sees the fields above its own, and only 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -47,10 +47,13 @@ class Window(Table):
         Requests or tokens, at least 1.
     per:
         A duration, as `parse_duration` reads it; kept in its shortest form (`"60s"` becomes `"1m"`).
+    shadow:
+        Whether it only counts and reports, and never holds anything back.
     """
 
     limit: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     per: Annotated[str, BeforeValidator(lambda per: format_duration(parse_duration(per)))]
+    shadow: bool = False
 
     @property
     def period_us(self) -> int:
@@ -62,6 +65,7 @@ class _Rate(NamedTuple):
     key: str
     limit: int
     period_us: int
+    shadow: bool = False
 
 
 def _rates(fields: Iterable[tuple[str, Any]]) -> list[_Rate]:
@@ -69,7 +73,7 @@ def _rates(fields: Iterable[tuple[str, Any]]) -> list[_Rate]:
     found: list[_Rate] = []
     for key, value in fields:
         if key == "windows":
-            found += (_Rate(f"windows[{at}].limit", each.limit, each.period_us) for at, each in enumerate(value))
+            found += (_Rate(f"windows[{at}].limit", each.limit, each.period_us, each.shadow) for at, each in enumerate(value))
         elif value is not None and (period_us := _PERIODS_US.get(key.removeprefix("requests_"))):
             found.append(_Rate(key, value, period_us))
     return sorted(found, key=lambda rate: rate.period_us)
@@ -114,7 +118,9 @@ class TokenLimits(Table):
 
     def limits(self) -> tuple[Limit, ...]:
         """The limits that the table states, shortest period first."""
-        return tuple(Limit(LimitKind.WINDOW, rate.limit, Unit.TOKENS, rate.period_us) for rate in _rates(self))
+        return tuple(
+            Limit(LimitKind.WINDOW, rate.limit, Unit.TOKENS, rate.period_us, shadow=rate.shadow) for rate in _rates(self)
+        )
 
 
 class ScopeTable(Table):
@@ -127,12 +133,14 @@ class ScopeTable(Table):
     windows:
         The same for stretches of any other length.
     burst_capacity:
-        Requests that may be spent at once; they come back at the rate of the shortest window.
-        At most the limit of every window.
+        Requests that may be spent at once; they come back at the rate of the shortest window, and are a shadow
+        if it is one. At most the limit of every window.
     max_in_flight:
         Tasks that may run at the same time.
     token_limits:
         Limits counted in tokens.
+    shadow:
+        Whether all limits of this table only count and report, and never hold anything back.
     """
 
     requests_per_second: Count | None = None
@@ -143,6 +151,7 @@ class ScopeTable(Table):
     burst_capacity: Count | None = None
     max_in_flight: Count | None = None
     token_limits: TokenLimits = TokenLimits()
+    shadow: bool = False
 
     @field_validator("burst_capacity")
     @classmethod
@@ -167,13 +176,14 @@ class ScopeTable(Table):
     def limits(self) -> tuple[Limit, ...]:
         """The limits that the table states: windows (shortest first), burst, in flight, tokens."""
         rates = _rates(self)
-        found = [Limit(LimitKind.WINDOW, rate.limit, Unit.REQUESTS, rate.period_us) for rate in rates]
+        found = [Limit(LimitKind.WINDOW, rate.limit, Unit.REQUESTS, rate.period_us, shadow=rate.shadow) for rate in rates]
         if self.burst_capacity is not None:
             pace = rates[0]
-            found.append(Limit(LimitKind.BUCKET, self.burst_capacity, Unit.REQUESTS, pace.period_us, refill=pace.limit))
+            found.append(Limit(LimitKind.BUCKET, self.burst_capacity, Unit.REQUESTS, pace.period_us, pace.limit, pace.shadow))
         if self.max_in_flight is not None:
             found.append(Limit(LimitKind.IN_FLIGHT, self.max_in_flight))
-        return (*found, *self.token_limits.limits())
+        found += self.token_limits.limits()
+        return tuple(replace(limit, shadow=True) for limit in found) if self.shadow else tuple(found)
 
 
 def _check_service_name(name: str) -> str:
@@ -221,9 +231,9 @@ class ServiceTable(ScopeTable):
     @field_validator("adaptive")
     @classmethod
     def _adaptive_has_something_to_scale(cls, adaptive: AdaptiveTable | None, info: ValidationInfo) -> AdaptiveTable | None:
-        limited = [key for key in ScopeTable.model_fields if key in info.data and info.data[key] not in (None, (), TokenLimits())]
-        a_limit_is_wrong = not info.data.keys() >= ScopeTable.model_fields.keys()
-        if adaptive is not None and not limited and not a_limit_is_wrong:
+        valid = {key: info.data[key] for key in ScopeTable.model_fields if key in info.data}
+        a_limit_is_wrong = len(valid) < len(ScopeTable.model_fields)
+        if adaptive is not None and not a_limit_is_wrong and not ScopeTable.model_construct(**valid).limits():
             raise ValueError("there is no limit to scale; add one such as requests_per_minute, or remove adaptive")
         return adaptive
 

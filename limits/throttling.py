@@ -30,7 +30,8 @@ def retry_after_s(retry_after: float | timedelta | None) -> float:
         retry_after = retry_after.total_seconds()
     if retry_after is None:
         return DEFAULT_RETRY_AFTER_S
-    if isinstance(retry_after, bool) or not isinstance(retry_after, (int, float)):
+    # Users are not all checked by a type checker, and a header's text is near at hand.
+    if isinstance(retry_after, bool) or not isinstance(retry_after, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"retry_after: {retry_after!r} is not allowed; use seconds, a timedelta or None")
     if math.isnan(retry_after) or retry_after < 1 / SECOND_US:
         return DEFAULT_RETRY_AFTER_S

@@ -23,6 +23,8 @@ class LimitUsage:
         Seconds until the cost that was asked for fits, if nobody else takes units; 0.0 if it fits now.
     reset_after:
         Seconds until the limit is unused again; 0.0 for IN_FLIGHT, whose slots come back when work ends.
+    shadowed:
+        How often a shadow limit would have refused; forgotten a week after the last time.
     """
 
     scope: str
@@ -30,3 +32,4 @@ class LimitUsage:
     remaining: int
     retry_after: float
     reset_after: float
+    shadowed: int = 0

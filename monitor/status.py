@@ -65,7 +65,10 @@ def limits_table(usage: Iterable[LimitUsage]) -> Table:
         style = "red" if each.remaining == 0 else "green"
         bar = ProgressBar(total=capacity, completed=used, width=_BAR_WIDTH, complete_style=style, finished_style=style)
         shown = "" if each.scope == scope else each.scope
-        table.add_row(shown, _rule(each.limit), bar, Text(f"{used}/{capacity}", style=style if used else ""))
+        text = Text(f"{used}/{capacity}", style=style if used else "")
+        if each.limit.shadow:
+            text.append(f", would have held {each.shadowed}", style="dim")
+        table.add_row(shown, _rule(each.limit), bar, text)
         scope = each.scope
     return table
 

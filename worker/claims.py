@@ -73,11 +73,13 @@ def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
             return _ignored("a stale copy of the message")
         outcome = tracer(uuid, args, kwargs, request)
         throttled = throttled_in(outcome)
-        if throttled and request.get("service"):
-            _insist(scheduler, lambda: scheduler.throttle(key, fence, throttled.retry_after_s))
-            return outcome
         if throttled:
-            outcome = fail_unclosable(task, args, kwargs, request, throttled)
+            try:
+                _insist(scheduler, lambda: scheduler.throttle(key, fence, throttled.retry_after_s))
+            except ValueError:  # the task calls no service
+                outcome = fail_unclosable(task, args, kwargs, request, throttled)
+            else:
+                return outcome
         if _is_requeued(outcome):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
         else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 from ..observation import Observation, Quota
 from .anthropic_tokens import read_tokens
@@ -72,7 +72,8 @@ class HeaderParser:
     def _collect(self, headers: Headers) -> dict[str, str]:
         """The headers that matter, by lower-case name; a repeated one joined by commas, as RFC 9110 has it."""
         seen: dict[str, str] = {}
-        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+        pairs = cast("Iterable[tuple[object, object]]", headers.items() if isinstance(headers, Mapping) else headers)
+        for name, value in pairs:
             lower = _text(name).lower()
             if lower not in _NAMES:
                 continue
@@ -118,7 +119,7 @@ def _text(value: object) -> str:
     if isinstance(value, (bytes, bytearray)):
         return value.decode("latin-1")
     if isinstance(value, (list, tuple)):
-        return ", ".join(_text(each) for each in value)
+        return ", ".join(_text(each) for each in cast("Sequence[object]", value))
     return str(value) if isinstance(value, (int, float)) else ""
 
 

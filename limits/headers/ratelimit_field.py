@@ -41,8 +41,9 @@ def read_fields(seen: Mapping[str, str], now_s: float, tally: HeaderTally) -> li
             tally.count_header(HeaderFamily.STRUCTURED, understood=items is not None)
             found[field] = items or []
     policies, limits = dict(found.get(POLICY, ())), found.get(SERVICE_LIMIT, [])
-    unlimited = [(name, {}) for name in policies.keys() - {name for name, _ in limits}]
-    quotas = [_quota(policies.get(name, {}), limit, now_s) for name, limit in (*limits, *sorted(unlimited))]
+    quotas = [_quota(policies.get(name, {}), limit, now_s) for name, limit in limits]
+    named = {name for name, _ in limits}
+    quotas += [_quota(policy, {}, now_s) for name, policy in policies.items() if name not in named]
     return [quota for quota in quotas if quota is not None]
 
 
@@ -77,8 +78,8 @@ def _read_dictionary(field: bytes) -> Items | None:
 
 
 def _is_limit(limit: Mapping[str, Any]) -> bool:
-    window = limit.get("t")
-    return (_is_count(limit.get("r")) or _is_count(limit.get("q"))) and (window is None or _is_count(window))
+    said = [limit[key] for key in ("q", "r", "t") if limit.get(key) is not None]
+    return all(_is_count(each) for each in said) and (limit.get("r") is not None or limit.get("q") is not None)
 
 
 def _is_count(value: object) -> bool:

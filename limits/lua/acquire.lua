@@ -31,7 +31,7 @@ end
 local function scarcest()
   local least, found
   for _, limit in ipairs(limits) do
-    if cost[limit.rule.unit] > 0 then
+    if cost[limit.rule.unit] > 0 and not limit.rule.kind.is_shadow then
       local share = ledger.remaining(limit) / limit.rule.capacity
       if not least or share < least then
         least, found = share, limit

@@ -24,7 +24,8 @@ local record = regulator.of(scope)
 local function thinks(unit)
   local least = math.huge
   for _, limit in ipairs(limits) do
-    if limit.rule.unit == unit and not limit.rule.kind.one_each then
+    local kind = limit.rule.kind
+    if limit.rule.unit == unit and not kind.one_each and not kind.is_shadow then
       least = math.min(least, ledger.remaining(limit))
     end
   end

@@ -10,9 +10,10 @@
 -- ARGV tokens: units that would be charged to limits that count tokens
 -- ARGV rules...: the account, as parts/account.lua reads it
 --
--- Returns remaining, retry_after_us, reset_after_us for each limit, in one list: units; microseconds
--- until the units that would be charged fit; microseconds until the limit is unused. Then scope, id,
--- retry_after_us of what else would refuse them.
+-- Returns remaining, retry_after_us, reset_after_us, shadowed for each limit, in one list: units;
+-- microseconds until the units that would be charged fit; microseconds until the limit is unused; how
+-- often it would have refused if it were not a shadow. Then scope, id, retry_after_us of what else
+-- would refuse them.
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
 local limits, scopes = account(rules)
 local found = {}
@@ -21,6 +22,7 @@ for _, limit in ipairs(limits) do
   found[#found + 1] = ledger.remaining(limit)
   found[#found + 1] = ledger.allow_at(limit, cost) - now
   found[#found + 1] = ledger.reset_at(limit) - now
+  found[#found + 1] = times_shadowed(limit)
 end
 for _, limit in ipairs(scopes[2].limits) do
   local retry_after = wait_until(ledger.allow_at(limit, cost))

@@ -2,8 +2,8 @@
 -- include: keys.lua
 -- include: regulator_reply.lua
 --
--- Lifts the pause of a scope; where it has none, its closure and what its service said. Whoever waits at the scope's gates is
--- tried at once, and a dispatcher that sleeps is woken.
+-- Lifts the pause of a scope; where it has none, its closure and what its service said. Whoever waits
+-- is tried at once, and a dispatcher that sleeps is woken.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
@@ -18,7 +18,8 @@ if not paused.lift(record) then
   quotas.tokens.lift(record)
 end
 regulator.save(record)
-redis.call('ZADD', WAKES, 'XX', 0, scope .. '|requests', 0, scope .. '|tokens')
+-- Narrower gates may sleep until this one was to open, so each is tried.
+redis.call('ZUNIONSTORE', WAKES, 1, WAKES, 'WEIGHTS', 0)
 if redis.call('LLEN', BELL) == 0 then
   redis.call('RPUSH', BELL, '1')
 end

@@ -29,7 +29,15 @@ KEYS = [
         "a",
         "b",
     ),
-    *("requests_per_second", "requests_per_minute", "requests_per_hour", "requests_per_day", "burst_capacity", "max_in_flight"),
+    *(
+        "requests_per_second",
+        "requests_per_minute",
+        "requests_per_hour",
+        "requests_per_day",
+        "burst_capacity",
+        "max_in_flight",
+        "shadow",
+    ),
     *("per_second", "per_minute", "per_hour", "per_day", "[key]", "global_", "", "a/b", "x.*", "[", "[z-a]", "\u2028", "\ud800"),
     *("breaker", "adaptive", "failure_ratio", "cool_down", "max_cool_down", "floor", "decrease"),
 ]

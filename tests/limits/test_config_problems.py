@@ -12,7 +12,7 @@ from turgor.limits.errors import ConfigError
 
 SCOPE_KEYS = (
     "requests_per_second, requests_per_minute, requests_per_hour, requests_per_day, windows, burst_capacity, "
-    "max_in_flight, token_limits"
+    "max_in_flight, token_limits, shadow"
 )
 SERVICE_KEYS = ", endpoints, breaker, adaptive"
 HUGE = 10**5000

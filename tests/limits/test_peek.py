@@ -16,15 +16,15 @@ def test_each_limit_says_what_is_left_when_the_cost_fits_and_when_it_is_unused(c
     found = calls.peek(ACCOUNT, START_US + SECOND_US, requests=1, tokens=50)
 
     assert found == [
-        7, 0, 59 * SECOND_US,
-        0, 5 * SECOND_US, 17 * SECOND_US,
-        1, 0, 0,
-        40, 59 * SECOND_US, 59 * SECOND_US,
+        7, 0, 59 * SECOND_US, 0,
+        0, 5 * SECOND_US, 17 * SECOND_US, 0,
+        1, 0, 0, 0,
+        40, 59 * SECOND_US, 59 * SECOND_US, 0,
     ]  # fmt: skip
 
 
 def test_unused_limits_write_nothing(calls: Calls) -> None:
-    assert calls.peek(ACCOUNT, START_US) == [10, 0, 0, 3, 0, 0, 2, 0, 0, 100, 0, 0]
+    assert calls.peek(ACCOUNT, START_US) == [10, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 100, 0, 0, 0]
     assert not calls.client.keys()
 
 

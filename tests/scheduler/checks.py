@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
 FOR_EVER = {"fence", "version", "config", "dispatched", "asleep", "bell", "ahead"}
-FOR_A_WHILE = {"done", "limit", "limits", "workers"}
+FOR_A_WHILE = {"done", "limit", "limits", "regulator", "regulators", "workers"}
 
 
 def compare(model: Model, state: State) -> None:
@@ -124,17 +124,21 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
         return model.now_us
     accounts = model.accounts
     return max(
-        (
+        model.regulators.opens_us(scope, unit),
+        *(
             accounts.account(scope, limit).allows_us(limit, units_of(first, limit))
             for limit in accounts.rules(scope)
             if limit.unit == unit
         ),
-        default=model.now_us,
+        model.now_us,
     )
 
 
 def _is_covered(model: Model, state: State, gate: str) -> bool:
-    """Whether a gate is closed that all work of this one must pass too, and somebody waits there."""
+    """Whether somebody waits at a gate that all work of this one must pass too, and that is closed or tried at once.
+
+    Whoever goes on from there tries its narrower gates in the same call.
+    """
     scope, _, unit = gate.rpartition("|")
     priority = Lane.from_name(state.gates[gate][0]).priority
     for other, lanes in state.gates.items():
@@ -143,7 +147,7 @@ def _is_covered(model: Model, state: State, gate: str) -> bool:
             other != gate
             and _contains(wide, scope)
             and other_unit in (Unit.REQUESTS, unit)
-            and opens_at_us(model, state, other) > model.now_us
+            and (opens_at_us(model, state, other) > model.now_us or state.wakes[other] <= model.clock.latest_us)
             and Lane.from_name(lanes[0]).priority >= priority
         ):
             return True

@@ -22,6 +22,7 @@ from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Submitt
 from .accounts import Accounts, Clock, Spent
 from .checks import check_next, compare
 from .realm import Message, State
+from .regulators import Regulators, throttled_scope
 
 DEFAULT_AHEAD = 100
 DONE_FOR_US = 60 * SECOND_US
@@ -53,6 +54,7 @@ class Model:
         self._claim_within_us, self._lease_us = claim_within_us, lease_us
         self.clock = Clock(now_us)
         self.accounts = Accounts(self.clock)
+        self.regulators = Regulators(self.clock)
         self.tasks: dict[str, WaitingTask] = {}
         self.lanes: dict[str, list[str]] = {}
         self.delayed: list[str] = []
@@ -200,6 +202,15 @@ class Model:
             self._take_back(flight)
         self._settle(state)
 
+    def throttled(self, message: Message, closed_us: int, accepted: bool, state: State) -> None:
+        flight = self.flights.get(message.task)
+        valid = flight is not None and flight.fence == message.fence
+        assert accepted == valid, f"{message} throttled: {accepted}"
+        if valid and flight is not None:
+            self.regulators.close(throttled_scope(flight.task.lane), self.now_us + closed_us)
+            self._return(flight)
+        self._settle(state)
+
     def renewed(self, messages: list[Message], count: int, state: State) -> None:
         least = most = 0
         for message in messages:
@@ -263,6 +274,7 @@ class Model:
         waiting = self.lanes.get(task.lane.name, [])
         assert waiting[:1] == [task.task], f"{task.task} was released, and {waiting[:1]} is first in its lane"
         del waiting[0]
+        self.regulators.release(task)
         flight = Flight(task, fence, self.now_us + self._claim_within_us, self.accounts.release(task))
         self.flights[task.task] = flight
         unclaimed = self.unclaimed().get(task.lane.queue, 0)
@@ -273,11 +285,15 @@ class Model:
         fence = flight.fence.encode()
         return flight.task.template.replace(b"\0", fence, 1).replace(b"\0", b"{turgor:test}:" + fence, 1)
 
-    def _take_back(self, flight: Flight) -> None:
+    def _return(self, flight: Flight) -> None:
         self._close(flight)
         name = flight.task.task
         del self.flights[name]
         self.lanes.setdefault(flight.task.lane.name, []).insert(0, name)
+
+    def _take_back(self, flight: Flight) -> None:
+        self._return(flight)
+        name = flight.task.task
         self.redelivered[name] = self.redelivered.get(name, 0) + 1
 
     def _close(self, flight: Flight) -> None:

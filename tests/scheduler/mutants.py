@@ -55,6 +55,11 @@ MUTANTS = (
     Mutant("what a lost release held is never given back", "lease.apply(self, 'unhold'", "tostring(self"),
     Mutant("a change of the limits does not concern what waits", "if redis.call('GET', key('dispatched')) ~= definitions.version then", "if false then"),
     Mutant("a delayed task comes a millisecond early", "if due > now then", "if due > now + 1000 then"),
-    Mutant("a lane that has more work is forgotten", "  if lane.head(self) then\n    lane.place(self)\n  end\n", ""),
+    Mutant("a paused scope admits", "return record.fields.paused_by and 'paused'", "return nil"),
+    Mutant("a closed scope opens at once", "  return opens_at(record) + math.ceil(", "  return now - math.ceil("),
+    Mutant("what opens admits all at once", "math.ceil(ROUND * (exponent - 2 + 2 * share))", "0"),
+    Mutant("an admission of a ramp is not counted", "whole(tonumber(record.fields.admitted) + units)", "record.fields.admitted"),
+    Mutant("a throttled task goes on without closing its scope", "closure.set(record, now + tonumber(for_us), reason)", "tostring(reason)"),
+    Mutant("a lane that has more work is forgotten", "head)\n    lane.place(self)\n", "head)\n"),
     Mutant("a task that has waited too long is dropped in silence", "redis.call('HSET', key('expired'), waiting.task,", "tostring("),
 )  # fmt: skip

@@ -352,6 +352,11 @@ class State:
         """State of each limit, by `scope:id`: bytes of a window or a bucket, holders of the slots in flight."""
         return self._family("limit:")
 
+    @cached_property
+    def shadowed(self) -> dict[str, bytes]:
+        """How often each shadow limit would have refused, by `scope:id`."""
+        return self._family("shadowed:")
+
     def due_us(self) -> float:
         """When a dispatcher has something to do, leases apart."""
         times = [*self.wakes.values(), *(time for _, _, time in (*self.delayed, *self.overdue))]

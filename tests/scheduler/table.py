@@ -98,6 +98,7 @@ def picture(state: State, now_us: int) -> dict[str, Any]:
         "unclaimed": state.unclaimed,
         "windows": {name: (window.used, window.held) for name, window in windows.items()},
         "slots": {name: sorted(taken) for name, taken in state.limits.items() if isinstance(taken, dict)},
+        "shadowed": {name: int(count) for name, count in state.shadowed.items()},
         "regulated": list(state.keys.get("regulators", {})),
         "redelivered": state.redelivered,
         "expired": sorted(state.expired),

@@ -23,6 +23,7 @@ from .checks import check_empty, check_nothing_is_left
 from .model import Model
 from .mutants import MUTANTS, Mutant
 from .realm import Message, Realm
+from .regulators import throttled_scope
 
 CLAIM_WITHIN_S, LEASE_S = 5.0, 10.0
 QUEUES = ("q", "q2")
@@ -131,6 +132,27 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.realm.publish(limits)
         self.model.accounts.publish(LimitsConfig.load(limits))
         self.model.nothing_happened(self.realm.state())
+        self.whole = True
+
+    @rule(
+        scope=st.sampled_from(["global", "service:api", "endpoint:api/chat", "loop_type:planner", "loop:a"]),
+        act=st.sampled_from(["pause", "resume", "resume", "close", "close"]),
+        seconds=st.sampled_from([0.3, 1.0, 8.0]),
+    )
+    def regulate(self, scope: str, act: str, seconds: float) -> None:
+        """An operator or an observer holds a scope back, or lets it go."""
+        self._now()
+        realm, model = self.realm, self.model.regulators
+        if act == "close":
+            realm.regulator.close(scope, seconds, now_us=realm.now_us)
+            model.close(scope, realm.now_us + round(seconds * SECOND_US))
+        elif act == "pause":
+            realm.regulator.pause(scope, now_us=realm.now_us)
+            model.pause(scope)
+        else:
+            realm.regulator.resume(scope, now_us=realm.now_us)
+            model.resume(scope)
+        self.model.nothing_happened(realm.state())
         self.whole = True
 
     # Producers
@@ -339,6 +361,21 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.model.returned(message, accepted, self.realm.state())
             self.whole = True
 
+    @rule(number=numbers, seconds=st.sampled_from([0.3, 8.0]))
+    def throttle(self, number: int, seconds: float) -> None:
+        """The service refuses the call of a task that runs."""
+        message = self._message(number)
+        if message is None or not throttled_scope(self._lane_of(message)):
+            return
+        self._claim(message, message.fence)
+        self._now()
+        accepted = self.realm.throttle(message, seconds)
+        self.model.throttled(message, round(seconds * SECOND_US), accepted, self.realm.state())
+        self.whole = True
+
+    def _lane_of(self, message: Message) -> Lane:
+        return next(task.lane for task in self.made if task.task == message.task)
+
     @precondition(lambda self: self.in_hand)
     @rule()
     def renew(self) -> None:
@@ -353,6 +390,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def drain(self) -> None:
         """Everything that waits is released within the time that the limits need for it."""
+        for scope in sorted(self.model.regulators.paused):
+            self.regulate(scope, "resume", 0)
         deadline_us = self.realm.now_us + self._longest_us()
         while self.model.tasks:
             self._work()
@@ -395,7 +434,7 @@ PROFILE = settings(
     suppress_health_check=list(HealthCheck),
 )
 # A defect is to be found, not explained: nothing is shrunk or remembered.
-HUNT = settings(PROFILE, max_examples=500, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False)
+HUNT = settings(PROFILE, max_examples=3_000, phases=[Phase.generate], database=None, report_multiple_bugs=False, print_blob=False)
 
 
 @pytest.mark.timeout(0)

@@ -252,7 +252,6 @@ def about(seconds: float) -> Any:
         done(1, promoted=2, expired=1, next_in_s=5),
         given=[submit("a", due_in_s=1), submit("b", "git", due_in_s=1, max_wait_s=1), tick(2)],
         after={"places": {}, "lanes": {}, "expired": ["b"]},
-        bug="`ready.leave` looks at the stored set only, and the lane still stands in the call's hand",
     ),
     Case(
         "the last task of a lane that expires leaves its limit free for others",

@@ -13,6 +13,7 @@ from .realm import Realm, lane
 from .table import (
     GATE,
     ONE_A_MINUTE,
+    SLOTS,
     WINDOW,
     Case,
     cancel,
@@ -304,3 +305,41 @@ def test_a_pause_of_many_lanes_is_looked_at_through_one_gate(redis_client: Redis
 
     assert len(realm.state().gates["service:api|requests"]) == 500
     assert commands < 60
+
+
+@table(
+    Case(
+        "a shadow limit holds no task, and counts the tasks that it would have held",
+        limits={"services": {"api": {"requests_per_minute": 1, "max_in_flight": 1, "shadow": True}}},
+        given=[submit_all("a", "b"), claim("a")],
+        call=submit("c"),
+        reply=Submitted.RELEASED,
+        after={"windows": {WINDOW: (1, 2)}, "slots": {SLOTS: ["a", "b", "c"]}, "shadowed": {WINDOW: 2, SLOTS: 2}, "lanes": {}},
+    ),
+    Case(
+        "a slot of a shadow is freed when the task ends",
+        limits={"services": {"api": {"max_in_flight": 1, "shadow": True}}},
+        given=[submit_all("a", "b"), claim("a")],
+        call=finish("a"),
+        reply=True,
+        after={"slots": {SLOTS: ["b"]}},
+    ),
+    Case(
+        "a task that costs more than a shadow holds is accepted",
+        limits={"services": {"api": {"token_limits": {"per_minute": 10}, "shadow": True}}},
+        given=[],
+        call=submit("a", tokens=11),
+        reply=Submitted.RELEASED,
+    ),
+    Case(
+        "what holds a task is never a shadow",
+        limits={
+            "services": {"api": {"windows": [{"limit": 1, "per": "1h", "shadow": True}, {"limit": 2, "per": "1s"}]}},
+        },
+        given=[submit_all("a", "b", "c")],
+        call=explain("c"),
+        reply="c: waiting, 0 ahead in its lane, held by service:api requests/1s, which opens in 1.0 s",
+    ),
+)
+def test_shadow(case: Case, redis_client: Redis) -> None:
+    case.run(redis_client)

@@ -26,7 +26,7 @@ def test_a_throttled_task_closes_its_service_and_runs_again_when_it_opens(
     crew = hire(settings.but(limits=LIMITS), pool=pool)
     result = crew.proj.throttled.delay(str(tmp_path / "marker"), 1.5)
     crew.start_of(result.id)
-    state = wait_until(lambda: crew.proj.turgor.regulator.states(), description="the service is closed")[0]
+    state = wait_until(crew.proj.turgor.regulator.states, description="the service is closed")[0]
     follower = crew.proj.call.delay("second")
 
     assert (state.scope, state.reason) == ("service:api", "429")
@@ -48,11 +48,25 @@ def test_where_nothing_can_be_closed_the_task_fails_and_says_so(settings: AppSet
     free = crew.proj.throttled_free.delay()
     of_no_service = crew.proj.throttled_free.apply_async(loop="x")
 
-    for result in (free, of_no_service):
+    later = crew.proj.throttled_free.apply_async(countdown=0.1)
+
+    for result in (free, of_no_service, later):
         with pytest.raises(NothingToClose, match=r"task 'proj.throttled_free' raised Throttled, but .* give the task a service"):
             result.get(timeout=15)
     crew.wait_until_idle()
     assert crew.proj.turgor.regulator.states() == ()
+
+
+def test_a_delayed_task_of_a_service_that_no_limits_name_has_nothing_to_close(
+    settings: AppSettings, hire: Hire, tmp_path: Path
+) -> None:
+    """It is here for its delay alone, in a lane of no service."""
+    crew = hire(settings.but(limits={}))
+    result = crew.proj.throttled.apply_async((str(tmp_path / "marker"), 5), countdown=0.1)
+
+    with pytest.raises(NothingToClose):
+        result.get(timeout=15)
+    crew.wait_until_idle()
 
 
 @pytest.mark.parametrize(

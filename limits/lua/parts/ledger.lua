@@ -1,6 +1,7 @@
 -- include: window.lua
 -- include: bucket.lua
 -- include: in_flight.lua
+-- include: shadow.lua
 --
 -- The limits that one call touches. Each is loaded once, changed in memory and written back by
 -- `ledger.save`, so a call that admits a hundred tasks reads and writes a shared limit once.
@@ -8,13 +9,20 @@
 -- A rule is what a limit says; its kind is a table of verbs. Work that runs at once is `charge`d.
 -- Work that goes to a queue is put on `hold`, and then it `start`s and `finish`es, or never runs:
 -- `unhold`. A kind leaves out the verbs that do not concern it. A scope is {name, limits}, and a
--- limit is a rule on a scope.
+-- limit is a rule on a scope. A kind whose name begins with `shadow` never refuses.
 local kinds = {window = window, bucket = bucket, in_flight = in_flight}
 local CODE = '^' .. string.rep('([^\29]*)\29', 5) .. '(.*)$'
 local ledger = {states = {}, changed = {}}
 
+local function kind_of(name)
+  if not kinds[name] then
+    kinds[name] = shadow_of(kinds[string.match(name, SHADOW)])
+  end
+  return kinds[name]
+end
+
 function ledger.rule(id, kind, capacity, period, refill, unit)
-  return {id = id, name = kind, kind = kinds[kind], capacity = capacity, period = period, refill = refill, unit = unit}
+  return {id = id, name = kind, kind = kinds[kind] or kind_of(kind), capacity = capacity, period = period, refill = refill, unit = unit}
 end
 
 -- The rule with a share of its capacity and of its refill. Work is admitted by these, and charged and
@@ -92,7 +100,7 @@ function ledger.too_small(scopes, cost)
   for _, scope in ipairs(scopes) do
     for _, limit in ipairs(scope.limits) do
       local rule = limit.rule.stated or limit.rule
-      if not rule.kind.one_each and cost[rule.unit] > rule.capacity then
+      if not rule.kind.one_each and not rule.kind.is_shadow and cost[rule.unit] > rule.capacity then
         return limit
       end
     end

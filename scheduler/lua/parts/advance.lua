@@ -17,6 +17,7 @@ local function park(self, head, allow_at, refusing)
   end
   gate.park(at, self, head, allow_at)
   for _, each in ipairs(origins) do
+    lane.wake_narrower(self, each, at)
     if gate.covers(at, each) then
       gate.wake_after(each, allow_at)
     else
@@ -38,7 +39,10 @@ local function attempt(self, claim_within)
   release.make(self, head, claim_within)
   patience.restore(self.name)
   if lane.head(self) then
+    turn.spend(self.name, self.gates, head)
     lane.place(self)
+  else
+    turn.forget(self.name)
   end
   lane.touch_gates(self)
 end

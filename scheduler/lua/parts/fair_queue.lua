@@ -76,11 +76,12 @@ function fair_queue.leave(self, name)
   return left
 end
 
--- Takes the best lane out.
+-- Takes the best lane out. Returns its score.
 function fair_queue.take(self, priority)
   local name, score = fair_queue.peek(self)
   fair_queue.leave(self, name)
   fair_queue.tick(self, priority, score)
+  return score
 end
 
 -- Whether someone of this priority or a higher one waits here.

@@ -1,5 +1,6 @@
 -- include: fair_queue.lua
 -- include: alarm.lua
+-- include: turn.lua
 --
 -- A gate is where lanes park that a limit refused: one for each scope and unit, because the limits
 -- of one scope in one unit refuse the same work. Nobody looks at a parked lane. The sorted set
@@ -77,7 +78,10 @@ function gate.covers(self, other)
 end
 
 function gate.park(self, lane, cost, allow_at)
-  fair_queue.enter(self, lane.name, fair_queue.score(self, lane.priority, cost[self.unit]))
+  local kept, debt = turn.at(lane.name, self.id)
+  local score = fair_queue.score(self, lane.priority, kept and debt or debt + cost[self.unit])
+  fair_queue.enter(self, lane.name, kept and math.min(kept, score) or score)
+  turn.settle(lane.name, self.id)
   if self.best == lane.name then
     gate.wake_at(self, allow_at)
   end
@@ -103,4 +107,5 @@ function gate.save()
   for _, self in pairs(gate.all) do
     fair_queue.save(self)
   end
+  turn.save()
 end

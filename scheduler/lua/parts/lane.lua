@@ -96,10 +96,21 @@ function lane.from_entry(entry)
   return string.match(entry, '^([^\30]*)\30(.*)$')
 end
 
+-- A lane that a narrow gate let go to a wide one, and that now parks elsewhere: the narrow gate slept until
+-- the lane comes by, and is tried again.
+function lane.wake_narrower(self, origin, at)
+  for _, each in ipairs(self.gates) do
+    if each ~= origin and turn.at(self.name, each.id) and gate.covers(origin, each) and not gate.covers(at, each) then
+      gate.wake_at(each, now)
+    end
+  end
+end
+
 -- Parks a lane behind those that wait at a gate, though another gate just let it go. If those behind
 -- it there would have to wait at the same place, they may as well stay.
 local function park_behind(self, head, at, origin)
   local opens_at = gate.opens_at(at)
+  lane.wake_narrower(self, origin, at)
   if gate.covers(at, origin) then
     gate.park(at, self, head, now)
     gate.wake_after(origin, opens_at)
@@ -185,6 +196,7 @@ function lane.remove(self, element)
   local at = gate_that_holds(self)
   if not lane.head(self) then
     patience.restore(self.name)
+    turn.forget(self.name)
     if at then
       fair_queue.leave(at, self.name)
     else
@@ -209,7 +221,7 @@ function lane.touch(self)
       local allow_at = ledger.last_to_allow(self.scopes, head)
       gate.wake_at(self, allow_at)
       if allow_at <= now then
-        fair_queue.take(self, best.priority)
+        turn.keep(name, self.id, fair_queue.take(self, best.priority))
         local is_ready = lane.place(best, self)
         return #self.scopes == 0 or not is_ready and gate.is_due(self)
       end

@@ -62,7 +62,7 @@ function lease.is_claimed(self)
 end
 
 function lease.has_slots(self)
-  return string.find(self.charged, '\30in_flight\29', 1, true)
+  return string.find(self.charged, 'in_flight\29', 1, true)
 end
 
 -- Ends the lease: what the task held is free, and what it was charged and never used is given back.

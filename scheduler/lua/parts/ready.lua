@@ -38,12 +38,25 @@ function ready.tick(priority, score)
   fair_queue.tick(ready.queue, priority, score)
 end
 
+local function position_in_hand(name)
+  for i, each in ipairs(ready.hand) do
+    if each.name == name then
+      return i
+    end
+  end
+end
+
 function ready.holds(name)
-  return fair_queue.holds(ready.queue, name)
+  return position_in_hand(name) or fair_queue.holds(ready.queue, name)
 end
 
 function ready.leave(name)
-  return fair_queue.leave(ready.queue, name)
+  local position = position_in_hand(name)
+  if position then
+    table.remove(ready.hand, position)
+  else
+    fair_queue.leave(ready.queue, name)
+  end
 end
 
 function ready.save()
