@@ -131,5 +131,5 @@ class AdaptiveTable(_Table):
         return AdaptiveShare(self.floor, self.decrease, parse_duration(self.recovery), parse_duration(self.reaction))
 
 
-BreakerSwitch = Annotated[BreakerTable | None, BeforeValidator(_switch), Field(default=None)]
-AdaptiveSwitch = Annotated[AdaptiveTable | None, BeforeValidator(_switch), Field(default=None)]
+BreakerSwitch = Annotated[BreakerTable | None, BeforeValidator(_switch)]
+AdaptiveSwitch = Annotated[AdaptiveTable | None, BeforeValidator(_switch)]

@@ -225,8 +225,8 @@ class ServiceTable(ScopeTable):
     """
 
     endpoints: ScopeTables = {}
-    breaker: BreakerSwitch
-    adaptive: AdaptiveSwitch
+    breaker: BreakerSwitch = None
+    adaptive: AdaptiveSwitch = None
 
     @field_validator("adaptive")
     @classmethod

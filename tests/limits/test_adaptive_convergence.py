@@ -64,11 +64,11 @@ class World:
     def second(self) -> Second:
         outcomes: list[Outcome] = []
         for _ in range(SECOND_US // STEP_US):
-            while token := self.limiter.try_acquire(service="api", now_us=self.now_us):
+            while self.limiter.try_acquire(service="api", now_us=self.now_us):
                 outcome = self.service.call(self.now_us)
                 outcomes.append(outcome)
-                holder = token._admitted_as
-                REPORT(self.client, Keys(self.realm).prefix, self.now_us, "api", outcome, holder, self.now_us)
+                # Not `token.throttled`, which would close the service besides: here the share is alone.
+                REPORT(self.client, Keys(self.realm).prefix, self.now_us, "api", outcome, "", self.now_us)
             self.now_us += STEP_US
         factor = self.limiter.health("api", now_us=self.now_us).factor
         return Second(outcomes.count(Outcome.OK), outcomes.count(Outcome.THROTTLED), factor)
