@@ -2,6 +2,7 @@
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
 from .breaker import Circuit
+from .call import Call
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import (
@@ -25,12 +26,13 @@ from .scope import TaskScopes
 from .service_health import ServiceHealth
 from .tally import LimiterStatistics
 from .transition import Transition
-from .usage import LimitUsage
+from .usage import LimitUsage, Usage
 
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
     "AsyncRateToken",
+    "Call",
     "Circuit",
     "ConfigError",
     "CostTooLarge",
@@ -58,4 +60,5 @@ __all__ = [
     "Unit",
     "UnknownService",
     "UnsupportedServer",
+    "Usage",
 ]

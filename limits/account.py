@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from .decision import Decision
 from .errors import CostTooLarge
 from .limit import SECOND_US, LimitKind, Unit
-from .usage import LimitUsage
+from .usage import LimitUsage, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .limit import Limit
 
-_FIELDS, _FIELDS_OF_THE_REST = 4, 3
+_FIELDS, _FIELDS_OF_THE_REST = 5, 3
 
 
 class Account:
@@ -111,14 +111,12 @@ class Account:
             limit.capacity,
         )
 
-    def usage(self, reply: Sequence[Any]) -> tuple[LimitUsage, ...]:
+    def usage(self, reply: Sequence[Any]) -> Usage:
         """What peek.lua said, limit by limit."""
-        rows = (reply[at : at + _FIELDS] for at in range(0, len(self.limits) * _FIELDS, _FIELDS))
-        return tuple(
-            LimitUsage(
-                scope, limit, int(remaining), int(retry_after_us) / SECOND_US, int(reset_after_us) / SECOND_US, int(shadowed)
-            )
-            for (scope, limit), (remaining, retry_after_us, reset_after_us, shadowed) in zip(self.limits, rows, strict=True)
+        rows = (map(int, reply[at : at + _FIELDS]) for at in range(0, len(self.limits) * _FIELDS, _FIELDS))
+        return Usage(
+            LimitUsage(scope, limit, used, remaining, retry_after_us / SECOND_US, reset_after_us / SECOND_US, shadowed)
+            for (scope, limit), (remaining, retry_after_us, reset_after_us, used, shadowed) in zip(self.limits, rows, strict=True)
         )
 
     def forecast(self, reply: Sequence[Any], requests: int, tokens: int) -> Decision:

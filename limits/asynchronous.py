@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
 from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited, ServerUnreachable
@@ -21,6 +23,7 @@ from .regulator import CLOSE, OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
+from .usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .account import Account
+    from .call import Call
     from .headers import Headers
     from .hierarchical import LimitsSource
     from .limit import Limit
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from .lua import AsyncClient
     from .observation import Observation
     from .scope import TaskScopes
-    from .usage import LimitUsage
 
 
 class AsyncRateToken(Charge):
@@ -136,14 +139,25 @@ class AsyncLimiter(OneScope):
             raise RateLimited(self._account.decision(reply))
         return AsyncRateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
 
+    async def acquire_many(
+        self, costs: Iterable[int | tuple[int, int]], *, now_us: int | None = None
+    ) -> list[AsyncRateToken | Decision]:
+        """`Limiter.acquire_many`."""
+        token = partial(AsyncRateToken, self._link)
+        answers: list[AsyncRateToken | Decision] = []
+        for batch in batches(self._entries(costs)):
+            reply: list[Any] = await self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
     async def peek(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
         """`Limiter.peek`."""
         reply = await self._link.run(PEEK, *self._look(n, tokens, now_us))
         return self._account.forecast(reply, n, tokens)
 
-    async def usage(self, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    async def usage(self, *, now_us: int | None = None) -> Usage:
         """`Limiter.usage`."""
-        return self._account.usage(await self._link.run(PEEK, *self._look(1, 0, now_us)))
+        return self._account.usage(await self._link.run(PEEK, *self._look(1, 1, now_us)))
 
     async def available_tokens(self, unit: Unit = Unit.REQUESTS, *, now_us: int | None = None) -> int:
         """`Limiter.available_tokens`."""
@@ -210,12 +224,23 @@ class AsyncHierarchicalLimiter(AllLevels):
         token = await self._attempt(names, weight, tokens, now_us)
         return None if isinstance(token, Decision) else token
 
-    async def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    async def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[AsyncRateToken | Decision]:
+        """`HierarchicalLimiter.acquire_many`."""
+        token = partial(AsyncRateToken, self._link)
+        answers: list[AsyncRateToken | Decision] = []
+        for batch in batches(self._entries(await self._current_book(), calls)):
+            reply: Sequence[Any] = batch.uncharged
+            if batch.is_asked:
+                reply = await self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
+    async def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """`HierarchicalLimiter.usage`."""
         account = (await self._current_book()).of_scope(scope)
         if not account.limits:
-            return ()
-        return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+            return Usage()
+        return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
 
     async def health(self, service: str, *, now_us: int | None = None) -> ServiceHealth:
         """`HierarchicalLimiter.health`."""

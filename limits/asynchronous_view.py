@@ -71,11 +71,11 @@ class AsyncLimitsView:
         return self._clock() - self._checked >= REFRESH_S
 
     async def _follow(self) -> LimitsConfig:
-        if self._version is None and self._given is not None:
-            await self._registry.publish(self._given)
         version = await self._registry.version()
+        if self._given is not None and (self._version is None or not version):
+            version = await self._registry.publish(self._given)
         if version != self._version:
-            self._config = await self._registry.current() or LimitsConfig()
+            self._config = await self._registry.current() or self._config
             self._version = version
         self._checked = self._clock()
         return self._config

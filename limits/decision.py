@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .duration import parse_duration
+from .limit import SECOND_US, Unit
+from .quota import Quota, headers_of
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -41,3 +45,25 @@ class Decision:
     def binding(self) -> str:
         """The limit that binds, ready to print: `service:llm_api requests/1m`."""
         return f"{self.scope} {self.limit}".strip()
+
+    def headers(self) -> dict[str, str]:
+        """Response headers of the limit that binds, as `Usage.headers` has them; none where no limit applies.
+
+        `Retry-After` is there after a refusal, unless the request can never pass or waits for a slot in flight.
+        """
+        return headers_of([self._quota()] if self.limit else [])
+
+    def _quota(self) -> Quota:
+        counted, _, period = self.limit.partition("/")
+        if self.limit == "in_flight":
+            return Quota(self.limit, self.capacity, self.remaining, "concurrent-requests")
+        unit = counted if counted == Unit.TOKENS else ""
+        return Quota(self.limit, self.capacity, self.remaining, unit, _seconds(period), self.reset_after, self.retry_after)
+
+
+def _seconds(period: str) -> float | None:
+    try:
+        return parse_duration(period) / SECOND_US
+    except ValueError:
+        # A bucket states no period, and a window made of a `Limit` may be shorter than text can say.
+        return None

@@ -10,10 +10,12 @@ It keeps the same limits as the tasks of `Turgor(app)` in the same realm, and sp
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
+from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
 from .errors import RateLimited
@@ -27,19 +29,21 @@ from .regulator import OBSERVE, observing
 from .server import UNREACHABLE, unreachable, url_of
 from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED, Teller, Values
+from .usage import Usage
 from .view import LimitsView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike
 
     from .account import Account
+    from .batch import Entry
+    from .call import Call
     from .headers import Headers
     from .lua import Client
     from .observation import Observation
     from .scope import TaskScopes
     from .tally import LimiterStatistics
-    from .usage import LimitUsage
 
     LimitsSource: TypeAlias = str | PathLike[str] | Mapping[str, Any] | LimitsConfig | None
 
@@ -69,6 +73,15 @@ class AllLevels:
         check_count("weight", weight, 1)
         check_count("tokens", tokens, 0)
         return self._teller.charge(account, weight, tokens, holder, now_us)
+
+    def _entries(self, book: AccountBook, calls: Iterable[Call]) -> list[Entry]:
+        return [self._entry(book, call) for call in calls]
+
+    def _entry(self, book: AccountBook, call: Call) -> Entry:
+        service, endpoint, loop_type, loop, weight, tokens = call
+        check_count("weight", weight, 1)
+        check_count("tokens", tokens, 0)
+        return self._teller.entry(book.of_call((service, endpoint, loop_type, loop)), weight, tokens)
 
 
 class HierarchicalLimiter(AllLevels):
@@ -166,7 +179,35 @@ class HierarchicalLimiter(AllLevels):
         token = self._attempt(names, weight, tokens, now_us)
         return None if isinstance(token, Decision) else token
 
-    def usage(self, scope: str, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[RateToken | Decision]:
+        """Decide many calls, in their order, in one round trip for each hundred, or fewer if they have many limits.
+
+            for answer in limiter.acquire_many([Call("llm_api", loop=loop) for loop in loops]):
+                if isinstance(answer, RateToken): ...
+
+        Each call charges every limit of its own, or none, as if `acquire` had been called for one after the other.
+
+        Returns
+        -------
+        For each call its token, or the decision that refused it.
+
+        Raises
+        ------
+        UnknownService, CostTooLarge, InvalidScope, ValueError, TypeError
+            As `acquire` does; nothing is charged for any of the calls.
+        ServerUnreachable
+            Nobody answers. What was charged before stays charged.
+        """
+        token = partial(RateToken, self._link)
+        answers: list[RateToken | Decision] = []
+        for batch in batches(self._entries(self._current_book(), calls)):
+            reply: Sequence[Any] = batch.uncharged
+            if batch.is_asked:
+                reply = self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
+    def usage(self, scope: str, *, now_us: int | None = None) -> Usage:
         """How full each limit of a scope is; the scope by its name, such as `global` or `service:llm_api`.
 
         Raises
@@ -176,8 +217,8 @@ class HierarchicalLimiter(AllLevels):
         """
         account = self._current_book().of_scope(scope)
         if not account.limits:
-            return ()
-        return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 0, now_us)))
+            return Usage()
+        return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
 
     def health(self, service: str, *, now_us: int | None = None) -> ServiceHealth:
         """How a service does, as its breaker and its adaptive share see it.

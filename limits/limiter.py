@@ -9,9 +9,11 @@ such as `service:llm_api`, spends the budget that Celery tasks of that scope spe
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .account import Account, check_count
+from .batch import ACQUIRE_MANY, batches
 from .errors import RateLimited
 from .limit import Unit
 from .limit_options import LimitOptions, stated_limits
@@ -21,13 +23,14 @@ from .scope import check_name
 from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, Teller, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from .batch import Entry
     from .decision import Decision
     from .limit import Limit
     from .lua import Client
     from .tally import LimiterStatistics
-    from .usage import LimitUsage
+    from .usage import Usage
 
 
 class OneScope:
@@ -69,13 +72,21 @@ class OneScope:
         check_count("tokens", tokens, 0)
         return self._teller.charge(self._account, n, tokens, holder, now_us)
 
+    def _entries(self, costs: Iterable[int | tuple[int, int]]) -> list[Entry]:
+        return [self._entry(*((cost, 0) if isinstance(cost, int) else cost)) for cost in costs]
+
+    def _entry(self, n: int, tokens: int) -> Entry:
+        check_count("n", n, 1)
+        check_count("tokens", tokens, 0)
+        return self._teller.entry(self._account, n, tokens)
+
     def _look(self, n: int, tokens: int, now_us: int | None) -> Values:
         check_count("n", n, 1)
         check_count("tokens", tokens, 0)
         self._account.check_cost(n, tokens)
         return self._teller.look(self._account, n, tokens, now_us)
 
-    def _available(self, usages: Sequence[LimitUsage], unit: Unit) -> int:
+    def _available(self, usages: Usage, unit: Unit) -> int:
         left = [usage.remaining for usage in usages if usage.limit.unit is unit]
         if not left:
             raise ValueError(f"unit: limiter {self.name!r} counts no {unit}, only {', '.join(map(str, self.limits))}")
@@ -158,14 +169,43 @@ class Limiter(OneScope):
             raise RateLimited(self._account.decision(reply))
         return RateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
 
+    def acquire_many(self, costs: Iterable[int | tuple[int, int]], *, now_us: int | None = None) -> list[RateToken | Decision]:
+        """Decide many calls, in their order, in one round trip for each hundred, or fewer if they have many limits.
+
+            answers = limiter.acquire_many([1] * 100)
+            admitted = [token for token in answers if isinstance(token, RateToken)]
+
+        Parameters
+        ----------
+        costs:
+            What each call costs: `n`, or `(n, tokens)`.
+
+        Returns
+        -------
+        For each call its token, or the decision that refused it.
+
+        Raises
+        ------
+        CostTooLarge, ValueError
+            As `acquire` does; nothing is charged for any of the calls.
+        ServerUnreachable
+            Nobody answers. What was charged before stays charged.
+        """
+        token = partial(RateToken, self._link)
+        answers: list[RateToken | Decision] = []
+        for batch in batches(self._entries(costs)):
+            reply: list[Any] = self._link.run(ACQUIRE_MANY, *self._teller.charge_many(batch, now_us))
+            answers += self._teller.answers(batch, reply, token)
+        return answers
+
     def peek(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
         """What `check_and_consume` would decide. Charges nothing; `remaining` is before the charge."""
         reply = self._link.run(PEEK, *self._look(n, tokens, now_us))
         return self._account.forecast(reply, n, tokens)
 
-    def usage(self, *, now_us: int | None = None) -> tuple[LimitUsage, ...]:
+    def usage(self, *, now_us: int | None = None) -> Usage:
         """How full each limit is."""
-        return self._account.usage(self._link.run(PEEK, *self._look(1, 0, now_us)))
+        return self._account.usage(self._link.run(PEEK, *self._look(1, 1, now_us)))
 
     def available_tokens(self, unit: Unit = Unit.REQUESTS, *, now_us: int | None = None) -> int:
         """How many calls of one unit would be admitted now.

@@ -49,14 +49,18 @@ class Link:
     def run(self, script: Script, *values: str | bytes | float) -> Any:
         """Run a script whose one key is the realm's prefix. Raises `ServerUnreachable` when nobody answers."""
         try:
-            if self._pool is None:
-                return script(self.client, *values)
-            try:
-                return self._converse(_pack(("EVALSHA", script.sha, 1, *values)))
-            except NoScriptError:
-                return self._converse(_pack(("EVAL", script.source, 1, *values)))
+            return self.call(script, *values)
         except UNREACHABLE as error:
             raise unreachable(url_of(self.client), error) from error
+
+    def call(self, script: Script, *values: str | bytes | float) -> Any:
+        """`run` for callers that look after an absent server themselves: redis-py's own errors pass."""
+        if self._pool is None:
+            return script(self.client, *values)
+        try:
+            return self._converse(_pack(("EVALSHA", script.sha, 1, *values)))
+        except NoScriptError:
+            return self._converse(_pack(("EVAL", script.source, 1, *values)))
 
     def close(self) -> None:
         if self._owned:

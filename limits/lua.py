@@ -8,8 +8,9 @@ A script is a file. Its header declares what it takes, one slot a line,
 
 and each slot becomes a Lua local of that name, so no script counts positions. `-- include: file.lua`
 puts a shared part in its place, once, whoever asks for it. A part costs time in every call
-that reaches it, so a script that can answer without one returns before it. Scripts run by their digest; a server
-that forgot them (restart, failover) is given the text again.
+that reaches it, because its functions are made anew. So a script that can answer without one returns before it, and
+`-- include on demand: file.lua` makes of a part the function `load_file`, which gives the part's local of that name.
+Scripts run by their digest; a server that forgot them (restart, failover) is given the text again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Client: TypeAlias = redis.Redis
 AsyncClient: TypeAlias = redis.asyncio.Redis
 
 _SLOT = re.compile(r"^-- (KEYS|ARGV) (\w+)(\.\.\.)?: ", re.MULTILINE)
-_INCLUDE = re.compile(r"^-- include: (\S+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- include( on demand)?: (\S+)$", re.MULTILINE)
 LIMITS_LUA = Path(__file__).parent / "lua"
 
 
@@ -83,13 +84,15 @@ class Script:
 
     def _with_parts(self, text: str, path: tuple[str, ...], seen: set[str]) -> str:
         def part(include: re.Match[str]) -> str:
-            name = include[1]
+            on_demand, name = include.groups()
             if name in path:
                 raise ScriptError(f"{' -> '.join((*path, name))}: an include in a circle")
             if name in seen:
                 return ""
             seen.add(name)
-            return self._with_parts(self._find(name), (*path, name), seen)
+            text = self._with_parts(self._find(name), (*path, name), seen)
+            stem = Path(name).stem
+            return f"local function load_{stem}()\n{text}\nreturn {stem}\nend" if on_demand else text
 
         return _INCLUDE.sub(part, text)
 

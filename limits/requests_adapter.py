@@ -151,7 +151,8 @@ def _is_unsent(error: BaseException) -> bool:
 def _when_released(response: requests.Response, finish: Callable[[], None]) -> None:
     """Call `finish` when the connection goes back to its pool: the body was read to its end, or closed."""
     raw = response.raw
-    if raw.closed:
+    # A response to HEAD, or a 204, has nothing to read, and so nothing that would release it.
+    if raw.closed or raw.length_remaining == 0:
         finish()
         return
     release = raw.release_conn
@@ -167,13 +168,13 @@ def _when_released(response: requests.Response, finish: Callable[[], None]) -> N
 
 
 def _connecting_only(retries: int | Retry) -> Retry:
+    """Retries that send nothing twice."""
     if isinstance(retries, int):
-        return Retry(total=retries, connect=retries, read=False, redirect=False, status=0, other=0)
-    if (
-        retries.read
-        or retries.status
-        or retries.other
-        or (retries.total and None in (retries.read, retries.status, retries.other))
-    ):
+        # Without the last one urllib3 sends a 429 or a 503 with a Retry-After again, or else raises.
+        return Retry(
+            total=retries, connect=retries, read=False, redirect=False, status=0, other=0, respect_retry_after_header=False
+        )
+    others = (retries.read, retries.status, retries.other)
+    if any(others) or (retries.total and None in others):
         raise ValueError(f"max_retries: {retries!r} is not allowed; use a number, or a Retry with read=0, status=0 and other=0")
     return retries

@@ -7,19 +7,23 @@ of the answer is here.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from .batch import Entry
 from .keys import Keys
 from .limit import SECOND_US
 from .lua import LIMITS_LUA, Script
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .account import Account
+    from .batch import Batch
+    from .decision import Decision
 
 Values: TypeAlias = tuple[str | bytes | int, ...]
+T = TypeVar("T")
 
 ACQUIRE = Script(LIMITS_LUA / "acquire.lua")
 PEEK = Script(LIMITS_LUA / "peek.lua")
@@ -62,6 +66,23 @@ class Teller:
         account.check_cost(requests, tokens)
         at = "" if now_us is None else now_us
         return (self.prefix, at, holder, self._lease_us, requests, tokens, *account.rules)
+
+    def entry(self, account: Account, requests: int, tokens: int) -> Entry:
+        """One call of a batch. Raises `CostTooLarge` as `charge` does."""
+        account.check_cost(requests, tokens)
+        return Entry(account, requests, tokens, self.holder(account))
+
+    def charge_many(self, batch: Batch, now_us: int | None) -> Values:
+        """What acquire_many.lua takes."""
+        return batch.values(self.prefix, self._lease_us, now_us)
+
+    def answers(self, batch: Batch, reply: Sequence[Any], token: Callable[..., T]) -> Iterator[T | Decision]:
+        """What acquire_many.lua said: for each call its token, or the decision that refused it. Counted."""
+        for entry, said in batch.decisions(reply):
+            if self.admits(said, entry.requests, entry.tokens):
+                yield token(self.prefix, entry.account, said, holder=entry.holder, tokens=entry.tokens)
+            else:
+                yield entry.account.decision(said)
 
     def look(self, account: Account, requests: int, tokens: int, now_us: int | None) -> Values:
         """What peek.lua takes."""

@@ -6,10 +6,13 @@ Redis decides (`lua/parts/bucket.lua`); this is what it must decide, and the tes
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 
 from .decision import Decision
 from .limit import SECOND_US
+
+_SAME_RATE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class BucketState:
     arrival_us:
         The theoretical arrival time: when the bucket will be full, in microseconds.
     interval_us:
-        How long a unit took to come back when that was written, in microseconds.
+        How long a unit took to come back when that was written, in microseconds; true to one part in 10^7, because
+        4 bytes of it are stored.
     """
 
     arrival_us: int = 0
@@ -86,10 +90,11 @@ class TokenBucket:
 
     def _owed(self, state: BucketState, now_us: int) -> int:
         owed, interval_us = max(0, state.arrival_us - now_us), self.period_us / self.refill
-        return owed if not owed or state.interval_us == interval_us else math.ceil(owed / state.interval_us * interval_us)
+        is_same = abs(state.interval_us - interval_us) <= interval_us * _SAME_RATE
+        return owed if not owed or is_same else math.ceil(owed / state.interval_us * interval_us)
 
     def _state(self, owed_us: int, now_us: int) -> BucketState:
-        return BucketState(now_us + owed_us, self.period_us / self.refill) if owed_us else BucketState()
+        return BucketState(now_us + owed_us, _in_4_bytes(self.period_us / self.refill)) if owed_us else BucketState()
 
     def _remaining(self, owed_us: int) -> int:
         return max(0, (self.capacity * self.period_us - owed_us * self.refill) // self.period_us)
@@ -102,6 +107,11 @@ class TokenBucket:
             reset_after=owed_us / SECOND_US,
             capacity=self.capacity,
         )
+
+
+def _in_4_bytes(number: float) -> float:
+    (stored,) = struct.unpack("<f", struct.pack("<f", number))
+    return stored
 
 
 def _ceil(numerator: int, denominator: int) -> int:

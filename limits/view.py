@@ -38,13 +38,14 @@ class LimitsView:
         self._checked = float("-inf")
 
     def refresh(self) -> LimitsConfig:
-        """Publish what the application brings, once; then follow what is in force."""
+        """Publish what the application brings, once, and again if the server has lost it; follow what is in force."""
         with self._lock:
-            if self._version is None and self._given is not None:
-                self._registry.publish(self._given)
             version = self._registry.version()
+            if self._given is not None and (self._version is None or not version):
+                version = self._registry.publish(self._given)
             if version != self._version:
-                self._config = self._registry.current() or LimitsConfig()
+                # A server that has lost its data has no limits. Calls go on under those that were last seen.
+                self._config = self._registry.current() or self._config
                 self._limited = _limited_scopes(self._config)
                 self._version = version
             self._checked = self._clock()
@@ -55,9 +56,13 @@ class LimitsView:
         if self._version is None:
             self.refresh()
 
+    def is_fresh(self) -> bool:
+        """Whether `config` would answer without asking the server."""
+        return self._clock() - self._checked < REFRESH_S
+
     def config(self) -> LimitsConfig:
         """The limits in force, or as they were last seen while the server is out of reach."""
-        if self._clock() - self._checked >= REFRESH_S:
+        if not self.is_fresh():
             try:
                 return self.refresh()
             except UNREACHABLE:

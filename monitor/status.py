@@ -61,7 +61,7 @@ def limits_table(usage: Iterable[LimitUsage]) -> Table:
     """How much of each limit is used; one that has nothing left is red."""
     table, scope = _table("scope", "limit", "", "used"), ""
     for each in usage:
-        capacity, used = each.limit.capacity, each.limit.capacity - each.remaining
+        capacity, used = each.limit.capacity, each.used
         style = "red" if each.remaining == 0 else "green"
         bar = ProgressBar(total=capacity, completed=used, width=_BAR_WIDTH, complete_style=style, finished_style=style)
         shown = "" if each.scope == scope else each.scope

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..limits import HierarchicalLimiter, LimitUsage, ServiceHealth
+from ..limits import HierarchicalLimiter, ServiceHealth, Usage
 from ..limits.scope import TEMPLATE
 
 
-def usage_of_all(limiter: HierarchicalLimiter) -> tuple[LimitUsage, ...]:
+def usage_of_all(limiter: HierarchicalLimiter) -> Usage:
     """Every limit in force, but for templates (`loop:*`), which have no state of their own. Charges nothing."""
     scopes = [scope for scope in limiter.refresh().definitions() if not scope.endswith(TEMPLATE)]
-    return tuple(usage for scope in scopes for usage in limiter.usage(scope))
+    return Usage(usage for scope in scopes for usage in limiter.usage(scope))
 
 
 def ailing(limiter: HierarchicalLimiter) -> tuple[ServiceHealth, ...]:

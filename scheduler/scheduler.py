@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ..limits.errors import CostTooLarge
 from ..limits.keys import Keys
+from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
@@ -123,7 +124,7 @@ class Scheduler:
     def __init__(self, client: Client, keys: Keys, *, claim_within_s: float = 30.0, lease_s: float = 30.0) -> None:
         self.client, self.keys = client, keys
         self.claim_within_s, self.lease_s = claim_within_s, lease_s
-        self._realm = keys.prefix
+        self._run, self._realm = Link(client).call, keys.prefix
         self._claim_within_us = round(claim_within_s * SECOND_US)
         self._lease_us = round(lease_s * SECOND_US)
 
@@ -137,8 +138,8 @@ class Scheduler:
         """
         due_us = "" if task.due_us is None else task.due_us
         max_wait_us = "" if task.max_wait_s is None else round(task.max_wait_s * SECOND_US)
-        reply: list[Any] = _SUBMIT(
-            self.client, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
+        reply: list[Any] = self._run(
+            _SUBMIT, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
             due_us, max_wait_us, task.template, self._claim_within_us,
         )  # fmt: skip
         status = reply[0].decode()
@@ -149,9 +150,7 @@ class Scheduler:
 
     def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
         """Release what may run now, in at most `budget` attempts."""
-        released, recovered, promoted, expired, next_us = _DISPATCH(
-            self.client, self._realm, now_us, budget, self._claim_within_us
-        )
+        released, recovered, promoted, expired, next_us = self._run(_DISPATCH, self._realm, now_us, budget, self._claim_within_us)
         next_us = int(next_us)
         return Dispatched(released, recovered, promoted, expired, None if next_us < 0 else next_us / SECOND_US)
 
@@ -171,7 +170,7 @@ class Scheduler:
 
     def claim(self, task: str, fence: str | int, claimant: str, *, now_us: int | str = "") -> bool:
         """Whether this execution of the task may run. Ask just before user code; ask again if the answer was lost."""
-        verdict: bytes = _CLAIM(self.client, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
+        verdict: bytes = self._run(_CLAIM, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
         return verdict == b"claimed"
 
     def finish(self, task: str, fence: str | int, outcome: Outcome | None = None, *, now_us: int | str = "") -> bool:
@@ -179,12 +178,12 @@ class Scheduler:
 
         `outcome` is for the breaker and the adaptive share of its service; None where it has neither.
         """
-        verdict: bytes = _FINISH(self.client, self._realm, now_us, task, fence, outcome or "", self._claim_within_us)
+        verdict: bytes = self._run(_FINISH, self._realm, now_us, task, fence, outcome or "", self._claim_within_us)
         return verdict == b"finished"
 
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
         """Give a released task back unfinished, to the head of its lane. False if the fence is not its own any more."""
-        verdict: bytes = _PUT_BACK(self.client, self._realm, now_us, task, fence, self._claim_within_us)
+        verdict: bytes = self._run(_PUT_BACK, self._realm, now_us, task, fence, self._claim_within_us)
         return verdict == b"returned"
 
     def throttle(self, task: str, fence: str | int, seconds: float, *, reason: str = "429", now_us: int | str = "") -> bool:
@@ -208,20 +207,20 @@ class Scheduler:
     def renew(self, leases: Iterable[tuple[str, str | int]], *, now_us: int | str = "") -> int:
         """Say that these (task, fence) are still in good hands. Returns how many were renewed."""
         pairs = [value for lease in leases for value in lease]
-        return _RENEW(self.client, self._realm, now_us, self._lease_us, *pairs) if pairs else 0
+        return self._run(_RENEW, self._realm, now_us, self._lease_us, *pairs) if pairs else 0
 
     def attend(self, worker: str, slots: dict[str, int], *, silence_s: float = 20.0, now_us: int | str = "") -> None:
         """Say that a worker lives, and how many tasks it can take from each broker queue; 0 leaves the queue."""
         shares = [value for share in slots.items() for value in share]
-        _ATTEND(self.client, self._realm, now_us, worker, round(silence_s * SECOND_US), self._claim_within_us, *shares)
+        self._run(_ATTEND, self._realm, now_us, worker, round(silence_s * SECOND_US), self._claim_within_us, *shares)
 
     def cancel(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Cancelled:
         """Take a task out that waits or is delayed."""
-        return Cancelled(_CANCEL(self.client, self._realm, now_us, task, lane.name, weight, tokens).decode())
+        return Cancelled(self._run(_CANCEL, self._realm, now_us, task, lane.name, weight, tokens).decode())
 
     def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
         """Where a task is, and what holds it."""
-        state, ahead, scope, limit, in_us = _EXPLAIN(self.client, self._realm, now_us, task, lane.name, weight, tokens)
+        state, ahead, scope, limit, in_us = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
         held_by = f"{scope.decode()} {limit.decode()}".strip()
         wait_us = int(in_us)
         return Explanation(task, TaskState(state.decode()), ahead, held_by, wait_us / SECOND_US if wait_us >= 0 else math.inf)

@@ -110,7 +110,7 @@ class Calls:
         key = self.key(scope, limit)
         match state:
             case BucketState() if state != BucketState():
-                self.client.set(key, struct.pack("<dd", state.arrival_us, state.interval_us))
+                self.client.set(key, struct.pack("<df", state.arrival_us, state.interval_us))
             case WindowState() if state != WindowState():
                 self.client.set(key, _packed(state))
             case dict() if state:
@@ -142,7 +142,7 @@ def scripts_run(client: Redis) -> int:
 def bucket_state(packed: bytes | None) -> BucketState:
     if packed is None:
         return BucketState()
-    arrival_us, interval_us = struct.unpack("<dd", packed)
+    arrival_us, interval_us = struct.unpack("<df", packed)
     return BucketState(int(arrival_us), interval_us)
 
 

@@ -90,14 +90,16 @@ class Gate:
         headers = message.headers
         if not headers:
             raise UnsupportedProtocol
-        _insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
+        if not self._turgor.view.is_fresh():
+            _insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
         call = self._with_mapping(name, take_call(self._turgor.app, name, headers, options))
         if custom := options.get("headers"):
             # A retry brings the headers of the message before it; what this publish says is in `call`.
             ours = OPTIONS if headers.get("retries") else call.headers
             options["headers"] = {key: value for key, value in custom.items() if key != FENCE_HEADER and key not in ours}
         limited = self._is_limited(name, call)
-        due_us = _due_us(headers.get("eta"), self._turgor.app.timezone)
+        eta = headers.get("eta")
+        due_us = _due_us(eta, self._turgor.app.timezone) if eta else None
         if limited and call.priority is None:
             call = replace(call, priority=Priority.NORMAL)
         headers.update(call.headers)
@@ -221,8 +223,6 @@ def _insist(ask: Callable[[], Any], task: str, turgor: Turgor, retry_policy: dic
         raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {error}") from error
 
 
-def _due_us(eta: str | None, timezone: Any) -> int | None:
-    if not eta:
-        return None
+def _due_us(eta: str, timezone: Any) -> int:
     moment = maybe_make_aware(datetime.fromisoformat(eta), timezone)
     return round(moment.timestamp() * SECOND_US)

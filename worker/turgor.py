@@ -24,7 +24,7 @@ from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
 from ..limits.service_health import ServiceHealth
 from ..limits.transition import Transition, transitions
-from ..limits.usage import LimitUsage
+from ..limits.usage import Usage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
@@ -173,7 +173,7 @@ class Turgor:
                 return replace(found, task=task_id)
         return Explanation(task_id, TaskState.UNKNOWN)
 
-    def usage(self, scope: str) -> tuple[LimitUsage, ...]:
+    def usage(self, scope: str) -> Usage:
         """How full each limit of a scope is, such as `global`, `service:llm_api` or `loop:planner-7`.
 
         Raises
@@ -235,7 +235,11 @@ class Turgor:
 
     def broker_key(self, queue: str) -> str:
         """The key of the list that kombu reads for `queue`."""
-        return self.app.conf.broker_transport_options.get("global_keyprefix", "") + queue
+        return self._key_prefix + queue
+
+    @cached_property
+    def _key_prefix(self) -> str:
+        return self.app.conf.broker_transport_options.get("global_keyprefix", "")
 
     def start(self) -> None:
         """Check the server and publish the limits. Workers and dispatchers do this first.

@@ -21,16 +21,16 @@ Headers: TypeAlias = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 RETRY_AFTER, RETRY_AFTER_MS, RESET_AFTER = "retry-after", "retry-after-ms", "x-ratelimit-reset-after"
 TOO_MANY_REQUESTS, OVERLOADED, FORBIDDEN, UNAVAILABLE = 429, 529, 403, 503
 
-_TRIPLES = (*PLAIN_TRIPLES, ANTHROPIC_WHOLE, *ANTHROPIC_PARTS)
+TRIPLES = (*PLAIN_TRIPLES, ANTHROPIC_WHOLE, *ANTHROPIC_PARTS)
 _FAMILIES = {
     RETRY_AFTER: HeaderFamily.RETRY_AFTER,
     RETRY_AFTER_MS: HeaderFamily.RETRY_AFTER,
     RESET_AFTER: HeaderFamily.X_RATELIMIT,
     POLICY: HeaderFamily.STRUCTURED,
     SERVICE_LIMIT: HeaderFamily.STRUCTURED,
-    **{name: triple.family for triple in _TRIPLES for name in triple.names},
+    **{name: triple.family for triple in TRIPLES for name in triple.names},
 }
-_NAMES = frozenset((*_FAMILIES, "age", "date"))
+NAMES = frozenset((*_FAMILIES, "age", "date"))
 # Longer than any of these headers has a reason to be.
 _MAX_LENGTH = 4_096
 _AGED = re.compile("0*[1-9][0-9]*")
@@ -57,16 +57,17 @@ class HeaderParser:
             counts instead: a service's resets are times of the service's clock.
         """
         seen = self._collect(headers)
-        clock_s = time.time() if now_s is None else now_s
-        now_s = clock_s
-        if (date := seen.get("date")) is not None and "age" not in seen:
-            sent_s = parse_http_date(date, clock_s)
-            now_s = clock_s if sent_s is None else sent_s
         # "they SHOULD be ignored on responses that come from cache" (section 7.3 of the IETF's draft)
         cached = _AGED.fullmatch(seen.get("age", "")) is not None
         self._tally.count_response(cached=cached)
-        retry_after_s = self._read_retry_after(seen, now_s)
-        quotas = () if cached else tuple(dict.fromkeys(self._read_quotas(seen, now_s)))
+        retry_after_s: float | None = None
+        quotas: tuple[Quota, ...] = ()
+        if not seen.keys().isdisjoint(_FAMILIES):
+            clock_s = time.time() if now_s is None else now_s
+            sent_s = None if cached else parse_http_date(seen.get("date", ""), clock_s)
+            moment_s = clock_s if sent_s is None else sent_s
+            retry_after_s = self._read_retry_after(seen, moment_s)
+            quotas = () if cached else tuple(dict.fromkeys(self._read_quotas(seen, moment_s)))
         return Observation(quotas, retry_after_s, _is_throttled(status, retry_after_s, quotas))
 
     def _collect(self, headers: Headers) -> dict[str, str]:
@@ -75,7 +76,7 @@ class HeaderParser:
         pairs = cast("Iterable[tuple[object, object]]", headers.items() if isinstance(headers, Mapping) else headers)
         for name, value in pairs:
             lower = _text(name).lower()
-            if lower not in _NAMES:
+            if lower not in NAMES:
                 continue
             text = _text(value).strip()
             seen[lower] = f"{seen[lower]}, {text}" if lower in seen else text

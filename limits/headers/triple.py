@@ -47,6 +47,8 @@ class Triple:
         tally:
             Counts each header, understood or not.
         """
+        if seen.keys().isdisjoint(self.names):
+            return []
 
         def column(name: str, parse: Callable[[str], list[float] | None]) -> list[float]:
             if name not in seen:

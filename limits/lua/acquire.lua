@@ -1,6 +1,7 @@
 -- include: clock.lua
 -- include: keys.lua
 -- include: account.lua
+-- include: decide.lua
 --
 -- Charges every limit, or none. One call is one decision, so no other client can come between
 -- reading a limit and charging it, and a refusal at one level leaves the other levels untouched.
@@ -18,43 +19,13 @@
 -- time of the charge, which settle.lua asks for; what binds, if it is no limit of the account.
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
 local limits, scopes = account(rules)
+local allowed, binding, retry_after = decide(limits, scopes, cost, holder, now + tonumber(lease_us))
 
-local function reply(allowed, limit, retry_after)
-  if not limit.position then
-    return {allowed, 0, 0, retry_after, retry_after, now, limit.scope, limit.rule.id}
-  end
-  local reset_after = ledger.reset_at(limit) - now
-  return {allowed, limit.position, ledger.remaining(limit), retry_after, reset_after, now}
-end
-
--- The limit with the smallest share of its capacity left.
-local function scarcest()
-  local least, found
-  for _, limit in ipairs(limits) do
-    if cost[limit.rule.unit] > 0 and not limit.rule.kind.is_shadow then
-      local share = ledger.remaining(limit) / limit.rule.capacity
-      if not least or share < least then
-        least, found = share, limit
-      end
-    end
-  end
-  return found
-end
-
-local impossible = ledger.too_small(scopes, cost)
-if impossible then
-  return reply(0, impossible, -1)
-end
-
-local allow_at, refusing = ledger.last_to_allow(scopes, cost)
-if refusing then
-  return reply(0, refusing, wait_until(allow_at))
-end
-
-ledger.apply('charge', scopes, cost, holder, now + tonumber(lease_us))
 ledger.save()
-local binding = scarcest()
 if not binding then
-  return {1, 0, 0, 0, 0, now}
+  return {allowed, 0, 0, 0, 0, now}
 end
-return reply(1, binding, 0)
+if not binding.position then
+  return {allowed, 0, 0, retry_after, retry_after, now, binding.scope, binding.rule.id}
+end
+return {allowed, binding.position, ledger.remaining(binding), retry_after, ledger.reset_at(binding) - now, now}

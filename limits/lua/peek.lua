@@ -10,18 +10,33 @@
 -- ARGV tokens: units that would be charged to limits that count tokens
 -- ARGV rules...: the account, as parts/account.lua reads it
 --
--- Returns remaining, retry_after_us, reset_after_us, shadowed for each limit, in one list: units;
--- microseconds until the units that would be charged fit; microseconds until the limit is unused; how
--- often it would have refused if it were not a shadow. Then scope, id, retry_after_us of what else
+-- Returns remaining, retry_after_us, reset_after_us, used, shadowed for each limit, in one list: units;
+-- microseconds until the units that would be charged fit; microseconds until the limit is unused; units;
+-- how often it would have refused if it were not a shadow. Then scope, id, retry_after_us of what else
 -- would refuse them.
+local FAR_ABOVE = 2 ^ 40
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
 local limits, scopes = account(rules)
 local found = {}
 
+-- What is used, also above the capacity: what was spent above an estimate, or before the limit was lowered.
+local function used(limit, remaining)
+  local capacity = limit.rule.capacity
+  if remaining > 0 then
+    return capacity - remaining
+  end
+  limit.rule.capacity = capacity + FAR_ABOVE
+  local total = limit.rule.capacity - ledger.remaining(limit)
+  limit.rule.capacity = capacity
+  return total
+end
+
 for _, limit in ipairs(limits) do
-  found[#found + 1] = ledger.remaining(limit)
+  local remaining = ledger.remaining(limit)
+  found[#found + 1] = remaining
   found[#found + 1] = ledger.allow_at(limit, cost) - now
   found[#found + 1] = ledger.reset_at(limit) - now
+  found[#found + 1] = used(limit, remaining)
   found[#found + 1] = times_shadowed(limit)
 end
 for _, limit in ipairs(scopes[2].limits) do

@@ -1,6 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: lease.lua
+-- include: charge.lua
 --
 -- A worker is about to run a task. Only the fence of the last release may, and only once: a
 -- duplicate of the message, or a worker that was given up for dead, is told 'stale'. The same

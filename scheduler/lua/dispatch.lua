@@ -14,6 +14,9 @@
 --
 -- Returns {released, recovered, promoted, expired, next_us}: counts; `expired` is how many tasks that
 -- waited too long nobody has settled yet; how long until something is due: microseconds, 0 for at once, -1 for never.
+local GATES_A_CALL = 250
+-- A search of so many elements of a lane costs as much as an attempt.
+local SEARCHED_AN_ATTEMPT = 1000
 local left = tonumber(budget)
 local claim_within = tonumber(claim_within_us)
 local recovered, promoted = 0, 0
@@ -28,10 +31,32 @@ local function first_of(set)
   return tonumber(first[2] or math.huge)
 end
 
--- A change of the limits concerns every gate: each is tried again under the new ones.
+-- A change of the limits concerns every gate: each is tried again under the new ones. So many gates
+-- a call are set due; ZSCAN comes to each that stood there at the beginning, and those that came
+-- later were closed under the new limits.
+local function sweep()
+  local version, cursor = string.match(redis.call('GET', key('sweep')) or '', '^(%S+) (%d+)$')
+  local at = version == definitions.version and cursor or '0'
+  local found = redis.call('ZSCAN', key('wakes'), at, 'COUNT', GATES_A_CALL)
+  local due_now = {}
+  for i = 1, #found[2], 2 do
+    due_now[i], due_now[i + 1] = '0', found[2][i]
+  end
+  if due_now[1] then
+    redis.call('ZADD', key('wakes'), 'XX', unpack(due_now))
+  end
+  if found[1] == '0' then
+    redis.call('SET', key('dispatched'), definitions.version)
+    redis.call('DEL', key('sweep'))
+    return false
+  end
+  redis.call('SET', key('sweep'), definitions.version .. ' ' .. found[1])
+  return true
+end
+
+local is_sweeping = false
 if redis.call('GET', key('dispatched')) ~= definitions.version then
-  redis.call('SET', key('dispatched'), definitions.version)
-  redis.call('ZUNIONSTORE', key('wakes'), 1, key('wakes'), 'WEIGHTS', 0)
+  is_sweeping = sweep()
 end
 
 local lapsed = due('leases')
@@ -54,25 +79,31 @@ for _, entry in ipairs(due('delayed')) do
 end
 
 for _, entry in ipairs(due('deadlines')) do
-  left = left - 1
+  if left <= 0 then
+    break
+  end
+  lane.searched = 0
   redis.call('ZREM', key('deadlines'), entry)
   expiry.expire(entry)
+  left = left - 1 - math.floor(lane.searched / SEARCHED_AN_ATTEMPT)
 end
 
+-- Half of the attempts are for the lanes that the gates let go.
+local for_lanes = math.floor(left / 2)
 for _, name in ipairs(due('wakes')) do
   repeat
     left = left - 1
-  until not lane.touch(gate.at(name)) or left <= 0
+  until not lane.touch(gate.at(name)) or left <= for_lanes
+  if left <= for_lanes then
+    break
+  end
 end
 
 advance(math.max(1, left), claim_within)
-ledger.save()
-release.save()
-ready.save()
-gate.save()
+save_state()
 
 local next_at = math.min(first_of('leases'), first_of('delayed'), first_of('deadlines'), first_of('wakes'))
-if ready.left then
+if ready.left or is_sweeping then
   next_at = now
 end
 redis.call('SET', key('asleep'), whole(math.min(next_at, 2 ^ 53)))

@@ -21,13 +21,14 @@ if not self or self.fence ~= fence then
   return 'stale'
 end
 
-local frees = lease.has_slots(self) or not lease.is_claimed(self) or outcome ~= ''
-lease.close(self)
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
-if not frees then
+if lease.is_claimed(self) and not lease.has_slots(self) and outcome == '' then
+  lease.remove(self)
   return 'finished'
 end
 
+-- include: charge.lua
+lease.close(self)
 -- include: advance.lua
 -- include: outcome.lua
 definitions.use_current()

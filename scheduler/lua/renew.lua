@@ -1,6 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: lease.lua
+-- include: charge.lua
 --
 -- A worker still has these tasks. Each lease, and each slot in flight under it, lasts until the new
 -- deadline. A task that was claimed meanwhile, or not yet, is renewed alike: its worker lives.

@@ -21,7 +21,7 @@ local self = lease.of(task)
 if not self or self.fence ~= fence then
   return 'stale'
 end
-local scope = lane.throttled_scope(self.lane)
+local scope = scopes.throttled(self.lane)
 if not scope then
   return 'unscoped'
 end

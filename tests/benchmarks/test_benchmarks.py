@@ -44,3 +44,13 @@ def test_an_unknown_benchmark_is_refused_with_the_names_of_those_there_are() -> 
 def test_results_have_a_table_for_each_benchmark() -> None:
     results = (REPOSITORY / "benchmarks" / "RESULTS.md").read_text()
     assert [name for name in NAMES if f"### {name}\n" not in results] == []
+
+
+def test_a_library_that_is_not_installed_is_left_out_of_the_limiter_s_peers() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'benchmarks'); import peers;"
+        "peers.PACKAGES = ('nobody-has-this', 'pyrate-limiter', 'nor-this');"
+        "print(peers.missing(), sorted({peer.name.partition(' ')[0] for peer in peers.peers('redis://127.0.0.1:1/0')}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.stdout == "['nobody-has-this', 'nor-this'] ['pyrate-limiter']\n", result.stderr

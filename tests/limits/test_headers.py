@@ -59,24 +59,27 @@ def test_a_reset_is_read_in_each_of_its_forms(text: str, seconds: float) -> None
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "-1",
-        "+5",
-        "5 s",
-        "1e3",
-        "nan",
-        "inf",
-        "soon",
-        "٣",
-        "100000000000000",
-        "9" * 30,
-        "6m0",
-        "m",
-        "3x",
-        "1.5.2s",
-    ]  # fmt: skip
-    + ["2025-11-25", "2025-11-25T12:01:00", "2025-13-25T12:01:00Z", "2025-11-25T12:01:60Z", "20251125T120100Z"]
-    + ["Tue, 25 Nov 2025 12:00:42 CET", "Tue, 31 Feb 2025 12:00:42 GMT", "Tue, 25 Nov 2025 25:00:42 GMT", "25 Nov 2025", "0x10"],
+        *(
+            "",
+            "-1",
+            "+5",
+            "5 s",
+            "1e3",
+            "nan",
+            "inf",
+            "soon",
+            "٣",
+            "100000000000000",
+            "9" * 30,
+            "6m0",
+            "m",
+            "3x",
+            "1.5.2s",
+            "0x10",
+        ),
+        *("2025-11-25", "2025-11-25T12:01:00", "2025-13-25T12:01:00Z", "2025-11-25T12:01:60Z", "20251125T120100Z", "25 Nov 2025"),
+        *("Tue, 25 Nov 2025 12:00:42 CET", "Tue, 31 Feb 2025 12:00:42 GMT", "Tue, 25 Nov 2025 25:00:42 GMT"),
+    ],
 )
 def test_what_is_no_time_is_no_time(text: str) -> None:
     assert seconds_until(text, NOW_S) is None
@@ -187,8 +190,10 @@ def test_the_ietf_has_a_field_for_policies_and_one_for_what_is_left(
 
 @pytest.mark.parametrize(
     "value",
-    ['"default";r=50;t=30,', '"default";r=-1', '"default";r=1.5', '"default";r', '"default";t=3', "50", "", '"a";r=1;t="x"']
-    + ["limit=x, remaining=3", "reset=5", '"a";r=1234567890123456', "\xff", '"a";r=1 "b";r=2', '("a" "b");r=1'],
+    [
+        *('"default";r=50;t=30,', '"default";r=-1', '"default";r=1.5', '"default";r', '"default";t=3', '"a";r=1;t="x"', "50", ""),
+        *("limit=x, remaining=3", "reset=5", '"a";r=1234567890123456', "\xff", '"a";r=1 "b";r=2', '("a" "b");r=1'),
+    ],
 )
 def test_one_mistake_makes_a_structured_field_void(value: str) -> None:
     parser = HeaderParser()

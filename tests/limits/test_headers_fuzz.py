@@ -8,14 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from turgor.limits.headers import MAX_WAIT_S, HeaderFamily, HeaderParser
-from turgor.limits.headers.parser import _NAMES, _TRIPLES
+from turgor.limits.headers.parser import NAMES, TRIPLES
 from turgor.limits.headers.reset import seconds_until
 
 NOW_S = 1_764_072_000.0
 
 names = st.one_of(
-    st.sampled_from(sorted(_NAMES)).map(str.title),
-    st.sampled_from(sorted(_NAMES)).map(str.encode),
+    st.sampled_from(sorted(NAMES)).map(str.title),
+    st.sampled_from(sorted(NAMES)).map(str.encode),
     st.text(max_size=12),
     st.binary(max_size=12),
 )
@@ -57,7 +57,7 @@ def test_no_header_makes_the_parser_raise_or_leave_its_bounds(
     assert parser.parse(pairs, status, now_s=now_s) == observation
 
 
-@given(st.dictionaries(st.sampled_from([name for triple in _TRIPLES for name in triple.names]), values))
+@given(st.dictionaries(st.sampled_from([name for triple in TRIPLES for name in triple.names]), values))
 def test_each_header_of_a_family_is_either_understood_or_ignored(headers: dict[str, Any]) -> None:
     parser = HeaderParser()
     parser.parse(headers, 200, now_s=NOW_S)

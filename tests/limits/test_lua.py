@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from turgor.limits.batch import ACQUIRE_MANY
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.rate_token import REPORT, SETTLE
 from turgor.limits.registry import PUBLISH
@@ -15,7 +16,7 @@ from turgor.limits.regulator import CLOSE, OBSERVE, PAUSE, REGULATORS, RESUME
 from turgor.limits.service_health import HEALTH
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, OBSERVE, REPORT, HEALTH]
+SCRIPTS = [ACQUIRE, ACQUIRE_MANY, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, OBSERVE, REPORT, HEALTH]
 
 
 def write(folder: Path, **files: str) -> Path:

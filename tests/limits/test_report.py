@@ -12,11 +12,13 @@ from redis.asyncio import Redis as AsyncRedis
 from limit_calls import START_US, Calls, keys_of, ttl_ms
 from turgor.limits import (
     AsyncHierarchicalLimiter,
+    Call,
     Circuit,
     CostTooLarge,
     HierarchicalLimiter,
     LimitsConfig,
     RateLimited,
+    RateToken,
     ServiceHealth,
     UnknownService,
 )
@@ -47,7 +49,7 @@ def at(seconds: float) -> int:
     return START_US + round(seconds * SECOND_US)
 
 
-class Call(NamedTuple):
+class End(NamedTuple):
     at_s: float
     outcome: Outcome
     holder: str = "h"
@@ -59,8 +61,8 @@ class Admission(NamedTuple):
     holder: str
 
 
-def perform(calls: Calls, step: Call | Admission) -> None:
-    if isinstance(step, Call):
+def perform(calls: Calls, step: End | Admission) -> None:
+    if isinstance(step, End):
         REPORT(calls.client, calls.keys.prefix, at(step.at_s), "api", step.outcome, step.holder, at(step.admitted_s))
     else:
         ACQUIRE(calls.client, calls.keys.prefix, at(step.at_s), step.holder, 60 * SECOND_US, 1, 0, SCOPE)
@@ -72,26 +74,26 @@ def state(calls: Calls, at_s: float) -> tuple[BreakerState, AdaptiveState]:
 
 
 FAILED, OK, THROTTLED = Outcome.FAILED, Outcome.OK, Outcome.THROTTLED
-TRIPPED = [Call(0, FAILED), Call(0, FAILED)]
+TRIPPED = [End(0, FAILED), End(0, FAILED)]
 OPEN = BreakerState(Circuit.OPEN, at(0), at(8), trips=1)
 CUT = AdaptiveState(0.5, at(0), at(0))
 
 
 class Case(NamedTuple):
     rule: str
-    given: list[Call | Admission]
-    call: Call | Admission
+    given: list[End | Admission]
+    call: End | Admission
     circuit: BreakerState
     share: AdaptiveState = WHOLE
 
 
 CASES = [
-    Case("a success is counted", [], Call(0.5, OK), BreakerState(cells=(Cell(at(0), 1, 0),))),
-    Case("a failure is counted, and cuts", [], Call(0, FAILED), BreakerState(cells=(Cell(at(0), 0, 1),)), CUT),
-    Case("a refusal is not counted, and cuts", [], Call(0, THROTTLED), BreakerState(), CUT),
-    Case("an end that says nothing changes nothing", [], Call(0, Outcome.OPEN), BreakerState()),
-    Case("enough failures open it, and count once for the share", [Call(0, FAILED)], Call(0, FAILED), OPEN, CUT),
-    Case("a call of before says nothing to an open one", [*TRIPPED], Call(1, FAILED), OPEN, CUT),
+    Case("a success is counted", [], End(0.5, OK), BreakerState(cells=(Cell(at(0), 1, 0),))),
+    Case("a failure is counted, and cuts", [], End(0, FAILED), BreakerState(cells=(Cell(at(0), 0, 1),)), CUT),
+    Case("a refusal is not counted, and cuts", [], End(0, THROTTLED), BreakerState(), CUT),
+    Case("an end that says nothing changes nothing", [], End(0, Outcome.OPEN), BreakerState()),
+    Case("enough failures open it, and count once for the share", [End(0, FAILED)], End(0, FAILED), OPEN, CUT),
+    Case("a call of before says nothing to an open one", [*TRIPPED], End(1, FAILED), OPEN, CUT),
     Case(
         "who is admitted after the cool-down is a probe",
         [*TRIPPED],
@@ -102,21 +104,21 @@ CASES = [
     Case(
         "a probe that succeeds closes it, and the share grows by a reaction at most",
         [*TRIPPED, Admission(9, "p")],
-        Call(10, OK, "p"),
+        End(10, OK, "p"),
         BreakerState(Circuit.CLOSED, at(10), trips=1),
         AdaptiveState(0.52, at(0), at(10)),
     ),
     Case(
         "a probe that fails opens it for twice as long, and cuts again",
         [*TRIPPED, Admission(9, "p")],
-        Call(10, FAILED, "p", admitted_s=9),
+        End(10, FAILED, "p", admitted_s=9),
         BreakerState(Circuit.OPEN, at(10), at(26), trips=2),
         AdaptiveState(0.25, at(10), at(10)),
     ),
     Case(
         "who is no probe does not decide",
         [*TRIPPED, Admission(9, "p")],
-        Call(10, Outcome.OPEN, "q"),
+        End(10, Outcome.OPEN, "q"),
         BreakerState(Circuit.HALF_OPEN, at(8), at(8), trips=1, probing={"p": at(69)}),
         CUT,
     ),
@@ -139,7 +141,7 @@ def test_whatever_a_report_writes_expires(calls: Calls) -> None:
     LimitsRegistry(calls.client, calls.keys).publish(LimitsConfig.load(CONFIG))
     before = set(keys_of(calls.client))
 
-    for step in (*TRIPPED, Admission(9, "p"), Call(10, OK, "p"), Call(11, OK)):
+    for step in (*TRIPPED, Admission(9, "p"), End(10, OK, "p"), End(11, OK)):
         perform(calls, step)
 
     written = set(keys_of(calls.client)) - before
@@ -237,6 +239,15 @@ def test_a_bucket_keeps_its_share_of_the_burst_and_of_the_refill(redis_client: R
     limiter = cut(redis_client, realm, requests_per_second=100, burst_capacity=10)
 
     assert [refusal(limiter) for _ in range(6)] == [0.0] * 5 + [0.02]
+
+
+def test_a_batch_scales_a_limit_that_its_calls_share_once(redis_client: Redis, realm: str) -> None:
+    """Two loops, so two accounts, and the same sixty a minute of which half is left."""
+    limiter = cut(redis_client, realm, requests_per_minute=60)
+
+    found = limiter.acquire_many([Call(service="api", loop=f"loop-{number % 2}") for number in range(40)], now_us=START_US)
+
+    assert [isinstance(each, RateToken) for each in found] == [True] * 30 + [False] * 10
 
 
 def test_a_cap_keeps_its_share_of_the_slots(redis_client: Redis, realm: str) -> None:

@@ -35,8 +35,8 @@ class Mutant:
 MUTANTS = (
     Mutant("a refused task is released all the same", "  if refusing then\n    park(self, head, allow_at, refusing)\n    return\n  end\n", ""),
     Mutant("a refused task is charged to the limits that would have allowed it", "  if refusing then\n    park(", "  if refusing then\n    ledger.apply('hold', self.scopes, head, head.task, now)\n    park("),
-    Mutant("nobody wakes for a closed limit", "redis.call('ZADD', WAKES, whole(self.wake), self.id)", ""),
-    Mutant("a limit is tried a second late", "redis.call('ZADD', WAKES, whole(self.wake), self.id)", "redis.call('ZADD', WAKES, whole(self.wake + 1000000), self.id)"),
+    Mutant("nobody wakes for a closed limit", "redis.call('ZADD', WAKES, unpack(waking))", ""),
+    Mutant("a limit is tried a second late", "waking[#waking + 1] = whole(self.wake)", "waking[#waking + 1] = whole(self.wake + 1000000)"),
     Mutant("the sleeping dispatchers are not told", "redis.call('RPUSH', key('bell'), '1')", ""),
     Mutant("what comes back goes to the end of its lane", "redis.call('LPUSH', self.key, element)", "redis.call('RPUSH', self.key, element)"),
     Mutant("a lane is served last in, first out", "if redis.call('RPUSH', self.key, element) == 1 then", "if redis.call('LPUSH', self.key, element) == 1 then"),

@@ -44,6 +44,7 @@ def lint(house: Path, imports: dict[str, str]) -> subprocess.CompletedProcess[st
         ("worker/a.py", "turgor.monitor", "Nothing but the commands and the examples imports the monitor"),
         ("limits/a.py", "celery", "Only the worker and the monitor know Celery"),
         ("scheduler/a.py", "kombu.utils.uuid", "Only the worker and the monitor know Celery"),
+        ("limits/a.py", "httpx", "Only the hooks know the HTTP clients"),
         ("examples/demo/judge.py", "turgor.limits", "The demo's judge is independent of what it judges"),
     ],
 )
@@ -61,6 +62,7 @@ def test_an_import_against_the_grain_breaks_a_contract(tmp_path: Path, module: s
         ("worker/commands/a.py", "turgor.monitor"),
         ("examples/a.py", "turgor.monitor, turgor.worker"),
         ("monitor/a.py", "turgor.scheduler, celery"),
+        ("limits/httpx_transport.py", "httpx"),
     ],
 )
 def test_an_import_with_the_grain_keeps_all_contracts(tmp_path: Path, module: str, imported: str) -> None:

@@ -33,7 +33,9 @@ def test_each_room_tells_type_checkers_that_it_is_typed(unpacked_wheel: Path, ro
     assert (unpacked_wheel / "turgor" / room / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("module", ["limits", "scheduler", "worker", "monitor", "worker.commands", "examples.demo"])
+@pytest.mark.parametrize(
+    "module", ["limits", "scheduler", "worker", "monitor", "worker.commands", "limits.headers", "examples.demo"]
+)
 def test_each_room_imports_from_a_wheel(unpacked_wheel: Path, tmp_path: Path, module: str) -> None:
     program = f"import sys; sys.path.insert(0, {str(unpacked_wheel)!r}); import turgor.{module} as module; print(module.__file__)"
     result = subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -8,8 +8,9 @@ from .group import main, turgor
 from .limits import limits
 from .pause import pause, resume
 from .status import status
+from .usage import usage
 
-for command in (cancel, demo, dispatch, explain, limits, pause, resume, status):
+for command in (cancel, demo, dispatch, explain, limits, pause, resume, status, usage):
     turgor.add_command(command)
 
 __all__ = ["main", "turgor"]

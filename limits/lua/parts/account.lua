@@ -12,19 +12,30 @@ local function wait_until(allow_at)
   return allow_at == math.huge and LOOK_AGAIN or allow_at - now
 end
 
--- The limits as they were brought, and the scopes to charge: these limits and the call's regulators.
-local function account(rules)
-  local limits, regulators = {}, {}
-  for i = 2, #rules, FIELDS do
+local function limits_in(rules, first, last)
+  local limits = {}
+  for i = first, last, FIELDS do
     local scope, id, kind, capacity, period, refill, unit = unpack(rules, i, i + FIELDS - 1)
     local rule = ledger.rule(id, kind, tonumber(capacity), tonumber(period), tonumber(refill), unit)
     local limit = ledger.limit(scope, rule)
     limits[#limits + 1] = limit
     limit.position = #limits
   end
-  for scope in string.gmatch(rules[1], SCOPE) do
+  return limits
+end
+
+-- What holds these scopes back besides the limits; scales those of the limits of which a share may be used.
+local function regulators_of(scopes, limits)
+  local regulators = {}
+  for scope in string.gmatch(scopes, SCOPE) do
     regulator.scale(scope, limits)
     regulator.join(scope, regulators)
   end
-  return limits, {{limits = limits}, {limits = regulators}}
+  return regulators
+end
+
+-- The limits as they were brought, and the scopes to charge: these limits and the call's regulators.
+local function account(rules)
+  local limits = limits_in(rules, 2, #rules)
+  return limits, {{limits = limits}, {limits = regulators_of(rules[1], limits)}}
 end

@@ -1,14 +1,18 @@
 -- A token bucket as GCRA (ITU-T I.371, "virtual scheduling"). Its state is the theoretical arrival
 -- time in microseconds, and how long a unit took to come back when that was written: a change of the
--- rate keeps the units that are owed. A bucket that nobody uses is full and has no key.
-local bucket = {}
+-- rate keeps the units that are owed. A bucket that nobody uses is full and has no key. The interval is
+-- kept in 4 bytes, which are true to one part in 10^7: with 16 bytes of state, Redis 7.0 takes more for
+-- a key. They only matter when the rate has changed.
+local PACKED = '<df'
+local SAME_RATE = 1e-7
+local bucket = {is_bucket = true}
 
 function bucket.load(key)
   local packed = redis.call('GET', key)
   if not packed then
     return {arrival = now}
   end
-  local arrival, interval = struct.unpack('<dd', packed)
+  local arrival, interval = struct.unpack(PACKED, packed)
   return {arrival = arrival, interval = interval}
 end
 
@@ -21,7 +25,7 @@ end
 -- The time in which the bucket will be full, at the rate of this rule.
 local function owed(rule, state)
   local owed, interval = math.max(0, state.arrival - now), rule.period / rule.refill
-  if owed > 0 and state.interval ~= interval then
+  if owed > 0 and math.abs(state.interval - interval) > interval * SAME_RATE then
     owed = math.ceil(owed / state.interval * interval)
     state.arrival = now + owed
   end
@@ -68,6 +72,6 @@ function bucket.save(_, state, key)
   if state.arrival <= now then
     redis.call('DEL', key)
   else
-    redis.call('SET', key, struct.pack('<dd', state.arrival, state.interval), 'PX', ttl_until(state.arrival))
+    redis.call('SET', key, struct.pack(PACKED, state.arrival, state.interval), 'PX', ttl_until(state.arrival))
   end
 end

@@ -6,21 +6,38 @@
 -- holds a scope (it is paused, say) stands among its limits as long as it does. Versions
 -- are kept, because work that was charged under one is settled under the same one.
 local definitions = {scopes = {}, rules = {}}
+-- Where no more scopes than this are named, they are read at once.
+local FEW_SCOPES = 32
 
 function definitions.use(version)
   definitions.version = version
   definitions.key = key('limits:' .. version)
   definitions.scopes, definitions.rules = {}, {}
+  definitions.named = nil
 end
 
 function definitions.use_current()
   definitions.use(redis.call('GET', key('version')) or '0')
 end
 
+local function json_of(name)
+  if definitions.named == nil then
+    definitions.named = redis.call('HLEN', definitions.key) <= FEW_SCOPES and {}
+    local fields = definitions.named and redis.call('HGETALL', definitions.key) or {}
+    for i = 1, #fields, 2 do
+      definitions.named[fields[i]] = fields[i + 1]
+    end
+  end
+  if definitions.named then
+    return definitions.named[name]
+  end
+  return redis.call('HGET', definitions.key, name)
+end
+
 local function rules_of(name)
   local rules = definitions.rules[name]
   if rules == nil then
-    local json = redis.call('HGET', definitions.key, name)
+    local json = json_of(name)
     rules = json and cjson.decode(json) or false
     for i, fields in ipairs(rules or {}) do
       rules[i] = ledger.rule(unpack(fields))

@@ -1,6 +1,6 @@
--- include: window.lua
--- include: bucket.lua
--- include: in_flight.lua
+-- include on demand: window.lua
+-- include on demand: bucket.lua
+-- include on demand: in_flight.lua
 -- include: shadow.lua
 --
 -- The limits that one call touches. Each is loaded once, changed in memory and written back by
@@ -10,15 +10,19 @@
 -- Work that goes to a queue is put on `hold`, and then it `start`s and `finish`es, or never runs:
 -- `unhold`. A kind leaves out the verbs that do not concern it. A scope is {name, limits}, and a
 -- limit is a rule on a scope. A kind whose name begins with `shadow` never refuses.
-local kinds = {window = window, bucket = bucket, in_flight = in_flight}
+local kinds = {}
+local loaders = {window = load_window, bucket = load_bucket, in_flight = load_in_flight}
 local CODE = '^' .. string.rep('([^\29]*)\29', 5) .. '(.*)$'
 local ledger = {states = {}, changed = {}}
 
 local function kind_of(name)
-  if not kinds[name] then
-    kinds[name] = shadow_of(kinds[string.match(name, SHADOW)])
+  local kind = kinds[name]
+  if not kind then
+    local load = loaders[name]
+    kind = load and load() or shadow_of(kind_of(string.match(name, SHADOW)))
+    kinds[name] = kind
   end
-  return kinds[name]
+  return kind
 end
 
 function ledger.rule(id, kind, capacity, period, refill, unit)

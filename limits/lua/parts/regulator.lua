@@ -92,7 +92,8 @@ function regulator.scale(scope, limits)
     return
   end
   for _, limit in ipairs(limits) do
-    if limit.scope == scope then
+    -- Several calls of a batch may share a limit, and it is scaled once.
+    if limit.scope == scope and not limit.rule.stated then
       limit.rule = ledger.scaled(limit.rule, share, grows_at)
     end
   end

@@ -1,5 +1,3 @@
--- include: bucket.lua
---
 -- A limit in the shadow counts like any other of its kind and never holds work back. Where it would
 -- have, that is counted, under a key of its own, for a week after the last time.
 --
@@ -18,7 +16,7 @@ local function counting(kind, charge)
     if would_refuse then
       state.shadowed = (state.shadowed or 0) + 1
     end
-    if not (would_refuse and kind == bucket) then
+    if not (would_refuse and kind.is_bucket) then
       charge(rule, state, ...)
     end
   end

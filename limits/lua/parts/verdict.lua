@@ -35,7 +35,7 @@ local function count_end(calls, window, failed)
   return ok_sum + failed_sum + 1, failed_sum + (failed and 1 or 0)
 end
 
-local function open(record, settings, trips_before)
+local function trip(record, settings, trips_before)
   local fields = record.fields
   local _, _, _, cool_down, longest, probes, ramp = unpack(settings)
   if trips_before < LONGEST_DOUBLING then
@@ -64,7 +64,7 @@ local function judge(record, settings, how)
     return false
   end
   local is_repeated = fields.trips and now - tonumber(fields.circuit_since) <= longest
-  open(record, settings, is_repeated and tonumber(fields.trips) or 0)
+  trip(record, settings, is_repeated and tonumber(fields.trips) or 0)
   return true
 end
 
@@ -75,7 +75,7 @@ local function probe(record, settings, how, holder)
     return false
   end
   if how == 'failed' then
-    open(record, settings, tonumber(fields.trips))
+    trip(record, settings, tonumber(fields.trips))
     return true
   end
   redis.call('ZREM', breaker.probes_key(record), holder)

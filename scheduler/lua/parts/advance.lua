@@ -26,7 +26,8 @@ local function park(self, head, allow_at, refusing)
   end
 end
 
-local function attempt(self, claim_within)
+-- The last attempt of a call leaves the next lane where it waits, as due: whoever comes next takes it.
+local function attempt(self, claim_within, is_last)
   local head = lane.head(self)
   if not head then
     return
@@ -44,7 +45,7 @@ local function attempt(self, claim_within)
   else
     turn.forget(self.name)
   end
-  lane.touch_gates(self)
+  lane.touch_gates(self, is_last)
 end
 
 local function advance(budget, claim_within)
@@ -55,15 +56,20 @@ local function advance(budget, claim_within)
     end
     local self = lane.at(name)
     ready.tick(self.priority, score)
-    attempt(self, claim_within)
+    attempt(self, claim_within, budget <= 1)
     budget = budget - 1
   end
 end
 
-local function save()
+local function save_state()
   ledger.save()
+  lane.save()
   release.save()
   ready.save()
   gate.save()
+end
+
+local function save()
+  save_state()
   alarm.save()
 end

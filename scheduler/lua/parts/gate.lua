@@ -4,38 +4,73 @@
 --
 -- A gate is where lanes park that a limit refused: one for each scope and unit, because the limits
 -- of one scope in one unit refuse the same work. Nobody looks at a parked lane. The sorted set
--- `wakes` holds one time for each gate, when its best lane may be tried again, so ten thousand
--- lanes behind a closed service cost nothing until it opens, and then one lane is taken for each
--- task that it admits.
+-- `wakes` holds one time for each gate where somebody waits, when its best lane may be tried again,
+-- so ten thousand lanes behind a closed service cost nothing until it opens, and then one lane is
+-- taken for each task that it admits.
 local WAKES = key('wakes')
 local RECHECK = 1000000
+-- Where no more gates than this have anybody waiting, one look at `wakes` tells which they are.
+local FEW = 16
+local NO_SCOPES = {}
 local gate = {all = {}, woken = {}}
 
-function gate.at(name)
-  local self = gate.all[name]
-  if not self then
-    self = fair_queue.new('gate:' .. name)
-    self.id = name
-    self.scope, self.unit = string.match(name, '^(.*)|(%a+)$')
-    self.scopes = {}
-    gate.all[name] = self
+local function nobody_waits(id)
+  if gate.occupied == nil then
+    local ids = redis.call('ZRANGE', WAKES, 0, FEW - 1)
+    gate.occupied = #ids < FEW and {}
+    for i = 1, gate.occupied and #ids or 0 do
+      gate.occupied[ids[i]] = true
+    end
+  end
+  return gate.occupied and not gate.occupied[id]
+end
+
+local function new(id, scope, unit)
+  local self = fair_queue.new('gate:' .. id)
+  self.id, self.scope, self.unit, self.scopes = id, scope, unit, NO_SCOPES
+  self.is_of_queue = string.sub(scope, 1, 6) == 'queue:'
+  self.service = string.sub(scope, 1, 9) == 'endpoint:' and 'service:' .. string.match(scope, '^endpoint:([^/]*)')
+  if nobody_waits(id) then
+    fair_queue.assume_empty(self)
+  end
+  gate.all[id] = self
+  return self
+end
+
+function gate.at(id)
+  return gate.all[id] or new(id, string.match(id, '^(.*)|(%a+)$'))
+end
+
+-- The gate of a scope for one unit, with those of the scope's limits that count in it.
+local function of_unit(scope, unit, limits)
+  local id = scope.name .. '|' .. unit
+  local self = gate.all[id] or new(id, scope.name, unit)
+  self.scopes = {#limits == #scope.limits and scope or {limits = limits}}
+  for i = 1, #limits do
+    limits[i].gate = self
   end
   return self
 end
 
--- The gates of a scope, each with the scope's limits that count in its unit.
+-- The gates of a scope.
 function gate.of(scope)
   if not scope.gates then
-    scope.gates = {}
-    for _, limit in ipairs(scope.limits) do
-      local self = gate.at(scope.name .. '|' .. limit.rule.unit)
-      if self.home ~= scope then
-        self.home, self.limits = scope, {}
-        self.scopes = {{limits = self.limits}}
-        scope.gates[#scope.gates + 1] = self
+    local limits = scope.limits
+    if #limits == 1 then
+      scope.gates = {of_unit(scope, limits[1].rule.unit, limits)}
+      return scope.gates
+    end
+    local units, limits_in = {}, {}
+    for _, limit in ipairs(limits) do
+      local unit = limit.rule.unit
+      if not limits_in[unit] then
+        units[#units + 1], limits_in[unit] = unit, {}
       end
-      self.limits[#self.limits + 1] = limit
-      limit.gate = self
+      table.insert(limits_in[unit], limit)
+    end
+    scope.gates = {}
+    for i, unit in ipairs(units) do
+      scope.gates[i] = of_unit(scope, unit, limits_in[unit])
     end
   end
   return scope.gates
@@ -70,11 +105,10 @@ function gate.covers(self, other)
   if self.scope == other.scope then
     return true
   end
-  local kind, name = string.match(other.scope, '^([%a_]+):(.*)$')
   if self.scope == 'global' then
-    return kind ~= 'queue'
+    return not other.is_of_queue
   end
-  return kind == 'endpoint' and self.scope == 'service:' .. string.match(name, '^[^/]*')
+  return self.scope == other.service
 end
 
 function gate.park(self, lane, cost, allow_at)
@@ -82,7 +116,7 @@ function gate.park(self, lane, cost, allow_at)
   local score = fair_queue.score(self, lane.priority, kept and debt or debt + cost[self.unit])
   fair_queue.enter(self, lane.name, kept and math.min(kept, score) or score)
   turn.settle(lane.name, self.id)
-  if self.best == lane.name then
+  if fair_queue.peek(self) == lane.name then
     gate.wake_at(self, allow_at)
   end
 end
@@ -96,13 +130,21 @@ function gate.park_first(self, lane, allow_at)
 end
 
 function gate.save()
+  local waking, empty = {}, {}
   for _, self in pairs(gate.woken) do
     if fair_queue.peek(self) then
-      redis.call('ZADD', WAKES, whole(self.wake), self.id)
+      waking[#waking + 1] = whole(self.wake)
+      waking[#waking + 1] = self.id
       alarm.set(self.wake)
-    else
-      redis.call('ZREM', WAKES, self.id)
+    elseif not gate.occupied or gate.occupied[self.id] then
+      empty[#empty + 1] = self.id
     end
+  end
+  if waking[1] then
+    redis.call('ZADD', WAKES, unpack(waking))
+  end
+  if empty[1] then
+    redis.call('ZREM', WAKES, unpack(empty))
   end
   for _, self in pairs(gate.all) do
     fair_queue.save(self)

@@ -1,68 +1,40 @@
--- include: definitions.lua
--- include: depth.lua
+-- include: scopes.lua
 -- include: gate.lua
 -- include: ready.lua
 -- include: patience.lua
 --
--- A lane is the FIFO of waiting tasks that share priority, target queue and scopes. Its name says
--- them all: priority, queue, service, endpoint, loop type, loop. A service of `*` stands for work
--- that no limit concerns. Its list holds `weight, tokens, task` for each waiting task. A lane
--- without tasks does not exist; one with tasks stands among the ready or is parked at one gate.
+-- A lane is the FIFO of waiting tasks that share priority, target queue and scopes. Its list holds
+-- `weight, tokens, task` for each waiting task. A lane without tasks does not exist; one with tasks
+-- stands among the ready or is parked at one gate.
 local SEPARATOR = '\31'
-local LANE = '^' .. string.rep('([^\31]*)\31', 5) .. '(.*)$'
 local ELEMENT = '^(%d+)\31(%d+)\31(.*)$'
-local UNLIMITED = '*'
-local lane = {all = {}}
+-- The list is read in pieces from its head. What is taken is dropped when the call ends, or before
+-- anything else is done to the list.
+local PIECES_OF_LANE = {2, 16, 64}
+local NEAR = 500
+local NOTHING = {}
+local lane = {all = {}, taken = {}, searched = 0}
 
--- The scopes of a lane that have limits, the broker queue's included.
-local function scopes_of(queue, service, endpoint, loop_type, loop)
-  local scopes = {}
-  local function add(scope)
-    if #scope.limits > 0 then
-      scopes[#scopes + 1] = scope
+local function gates_of(own)
+  local gates = {}
+  for i = 1, #own do
+    local found = gate.of(own[i])
+    for j = 1, #found do
+      gates[#gates + 1] = found[j]
     end
   end
-  if service ~= UNLIMITED then
-    add(definitions.of('global'))
-    if service ~= '' then
-      add(definitions.of('service:' .. service))
-    end
-    if endpoint ~= '' then
-      add(definitions.of('endpoint:' .. service .. '/' .. endpoint, 'endpoint:' .. service .. '/*'))
-    end
-    if loop_type ~= '' then
-      add(definitions.of('loop_type:' .. loop_type, 'loop_type:*'))
-    end
-    if loop ~= '' then
-      add(definitions.of('loop:' .. loop, 'loop:*'))
-    end
-  end
-  add(depth.of(queue))
-  return scopes
-end
-
--- The scope that a refusal by the called service concerns: the endpoint, or else the service.
-function lane.throttled_scope(name)
-  local _, _, service, endpoint = string.match(name, LANE)
-  if service == '' or service == UNLIMITED then
-    return nil
-  end
-  return endpoint == '' and 'service:' .. service or 'endpoint:' .. service .. '/' .. endpoint
+  return gates
 end
 
 function lane.at(name)
   local self = lane.all[name]
   if not self then
-    local priority, queue, service, endpoint, loop_type, loop = string.match(name, LANE)
+    local group, own = scopes.of_lane(name)
+    own.gates = own.gates or gates_of(own)
     self = {
-      name = name, key = key('lane:' .. name), priority = tonumber(priority), queue = queue,
-      scopes = scopes_of(queue, service, endpoint, loop_type, loop), gates = {},
+      name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue,
+      scopes = own, gates = own.gates, elements = NOTHING, at = 1, pieces = 0,
     }
-    for _, scope in ipairs(self.scopes) do
-      for _, each in ipairs(gate.of(scope)) do
-        self.gates[#self.gates + 1] = each
-      end
-    end
     lane.all[name] = self
   end
   return self
@@ -74,13 +46,50 @@ function lane.cost(element)
   return {requests = tonumber(weight), tokens = tonumber(tokens), task = task}
 end
 
--- The task at the lane's head, or false. Read once for each head.
+-- Drops what was taken from the list.
+local function drop(self)
+  if self.at > 1 then
+    redis.call('LPOP', self.key, self.at - 1)
+    self.at, self.elements, self.is_whole = 1, NOTHING, false
+  end
+end
+
+local function read_elements(self)
+  drop(self)
+  self.pieces = math.min(self.pieces + 1, #PIECES_OF_LANE)
+  local most = PIECES_OF_LANE[self.pieces]
+  self.elements = redis.call('LRANGE', self.key, 0, most - 1)
+  self.is_whole = #self.elements < most
+end
+
+-- The task at the lane's head, or false.
 function lane.head(self)
   if self.first == nil then
-    local element = redis.call('LINDEX', self.key, 0)
-    self.first = element and lane.cost(element)
+    if not self.elements[self.at] and not self.is_whole then
+      read_elements(self)
+    end
+    local element = self.elements[self.at]
+    self.first = element and lane.cost(element) or false
   end
   return self.first
+end
+
+-- Before something else is done to the list.
+local function forget_list(self)
+  drop(self)
+  self.elements, self.is_whole, self.first = NOTHING, false, nil
+end
+
+function lane.pop(self)
+  self.at = self.at + 1
+  self.first = nil
+  lane.taken[self.name] = self
+end
+
+function lane.save()
+  for _, self in pairs(lane.taken) do
+    drop(self)
+  end
 end
 
 function lane.element(weight, tokens, task)
@@ -132,8 +141,9 @@ function lane.place(self, origin)
     ready.enter(self.name, self.priority, 0)
     return true
   end
-  for _, each in ipairs(self.gates) do
-    local passed = origin and (each == origin or gate.covers(origin, each))
+  for i = 1, #self.gates do
+    local each = self.gates[i]
+    local passed = each.is_empty or origin and (each == origin or gate.covers(origin, each))
     if not passed and head[each.unit] > 0 and fair_queue.outranks(each, self.priority) then
       if origin then
         park_behind(self, head, each, origin)
@@ -149,23 +159,18 @@ end
 
 -- Adds a task at the end, or back at the head. A lane that did not exist before finds its place.
 function lane.append(self, element)
+  forget_list(self)
   if redis.call('RPUSH', self.key, element) == 1 then
-    self.first = nil
     lane.place(self)
     return true
   end
 end
 
 function lane.put_back(self, element)
-  self.first = nil
+  forget_list(self)
   if redis.call('LPUSH', self.key, element) == 1 then
     lane.place(self)
   end
-end
-
-function lane.pop(self)
-  redis.call('LPOP', self.key)
-  self.first = nil
 end
 
 -- The gate where the lane is parked, or nil. One whose limits were taken away since the lane parked
@@ -186,13 +191,29 @@ local function gate_that_holds(self)
   end
 end
 
+-- Takes one element out of the list: near its ends at once, and else by a search of all of it. What
+-- was searched is counted.
+local function take_out(self, element)
+  local from_head = redis.call('LPOS', self.key, element, 'MAXLEN', NEAR)
+  if from_head then
+    lane.searched = lane.searched + from_head
+    return redis.call('LREM', self.key, 1, element)
+  end
+  lane.searched = lane.searched + 2 * NEAR
+  if redis.call('LPOS', self.key, element, 'RANK', -1, 'MAXLEN', NEAR) then
+    return redis.call('LREM', self.key, -1, element)
+  end
+  lane.searched = lane.searched + redis.call('LLEN', self.key)
+  return redis.call('LREM', self.key, 1, element)
+end
+
 -- Takes one task out. A lane that is empty now leaves its place; one with another head may go at
 -- another time.
 function lane.remove(self, element)
-  if redis.call('LREM', self.key, 1, element) == 0 then
+  forget_list(self)
+  if take_out(self, element) == 0 then
     return false
   end
-  self.first = nil
   local at = gate_that_holds(self)
   if not lane.head(self) then
     patience.restore(self.name)
@@ -209,10 +230,10 @@ function lane.remove(self, element)
   return true
 end
 
--- Tries the gate again: its best lane goes on if the gate's own limits would admit its head. A
--- gate whose limits were taken away lets everybody go, one by one. True if another try may let
--- another lane go.
-function lane.touch(self)
+-- Tries the gate again: its best lane goes on if the gate's own limits would admit its head, or stays
+-- as due if this is but to be known. A gate whose limits were taken away lets everybody go, one by
+-- one. True if another try may let another lane go.
+function lane.touch(self, stays)
   local name = fair_queue.peek(self)
   while name do
     local best = lane.at(name)
@@ -220,12 +241,12 @@ function lane.touch(self)
     if head then
       local allow_at = ledger.last_to_allow(self.scopes, head)
       gate.wake_at(self, allow_at)
-      if allow_at <= now then
-        turn.keep(name, self.id, fair_queue.take(self, best.priority))
-        local is_ready = lane.place(best, self)
-        return #self.scopes == 0 or not is_ready and gate.is_due(self)
+      if allow_at > now or stays then
+        return false
       end
-      return false
+      turn.keep(name, self.id, fair_queue.take(self, best.priority))
+      local is_ready = lane.place(best, self)
+      return #self.scopes == 0 or not is_ready and gate.is_due(self)
     end
     fair_queue.leave(self, name)
     name = fair_queue.peek(self)
@@ -235,10 +256,12 @@ function lane.touch(self)
 end
 
 -- Tries every gate of the lane where somebody waits.
-function lane.touch_gates(self)
-  for _, each in ipairs(self.gates) do
-    if fair_queue.peek(each) then
-      lane.touch(each)
+function lane.touch_gates(self, stay)
+  local gates = self.gates
+  for i = 1, #gates do
+    local each = gates[i]
+    if not each.is_empty and fair_queue.peek(each) then
+      lane.touch(each, stay)
     end
   end
 end

@@ -1,6 +1,3 @@
--- include: ledger.lua
--- include: depth.lua
---
 -- A lease is the record of a released task in flight, from the release on. Its fence is the number
 -- of the attempt; whoever shows another fence is a duplicate or a zombie. It keeps the limits that
 -- the task was charged to, so that just those are settled.
@@ -15,10 +12,13 @@ function lease.slot_until(deadline)
   return deadline + SLOT_OUTLASTS
 end
 
-function lease.save(self)
-  local record = self.fence .. '\30' .. self.claimant .. '\30' .. self.requests .. '\30' .. self.tokens
+function lease.record(self)
+  return self.fence .. '\30' .. self.claimant .. '\30' .. self.requests .. '\30' .. self.tokens
     .. '\30' .. self.lane .. '\30' .. whole(self.released_at) .. self.charged
-  redis.call('HSET', LEASE, self.task, record)
+end
+
+function lease.save(self)
+  redis.call('HSET', LEASE, self.task, lease.record(self))
   redis.call('ZADD', LEASES, whole(self.deadline), self.task)
 end
 
@@ -34,29 +34,6 @@ function lease.of(task)
   }
 end
 
--- What a release writes down of the limits that it charges.
-function lease.charged(scopes, cost)
-  local codes = {}
-  for i = 1, #scopes do
-    local limits = scopes[i].limits
-    for j = 1, #limits do
-      local rule = limits[j].rule
-      if cost[rule.unit] > 0 and not rule.kind.is_regulator then
-        codes[#codes + 1] = '\30' .. ledger.encode(limits[j])
-      end
-    end
-  end
-  return table.concat(codes)
-end
-
-function lease.apply(self, verb, time)
-  local limits = {}
-  for code in string.gmatch(self.charged, '\30([^\30]*)') do
-    limits[#limits + 1] = ledger.decode(code)
-  end
-  ledger.apply(verb, {{limits = limits}}, self, self.task, time)
-end
-
 function lease.is_claimed(self)
   return self.claimant ~= ''
 end
@@ -65,13 +42,8 @@ function lease.has_slots(self)
   return string.find(self.charged, 'in_flight\29', 1, true)
 end
 
--- Ends the lease: what the task held is free, and what it was charged and never used is given back.
-function lease.close(self)
-  if not lease.is_claimed(self) then
-    lease.apply(self, 'unhold', self.released_at)
-  elseif lease.has_slots(self) then
-    lease.apply(self, 'finish')
-  end
+-- Takes the record out. Whoever calls this has settled what the task was charged.
+function lease.remove(self)
   redis.call('HDEL', LEASE, self.task)
   redis.call('ZREM', LEASES, self.task)
 end

@@ -9,7 +9,7 @@ local recovery = {}
 -- A release that nobody claimed may still lie in the broker's queue: then it is not lost.
 local function still_queued(self, queue)
   local message = redis.call('HGET', key('message'), self.task)
-  return message and redis.call('LPOS', queue, release.envelope(message, self.fence))
+  return message and redis.call('LPOS', queue, envelope(message, self.fence))
 end
 
 -- `how` is what the end of the attempt says of its service.

@@ -21,8 +21,10 @@ local function of(name)
   if not self then
     self = {tags = {}, debts = {}}
     local stored = is_any_kept() and redis.call('HGET', TURNS, name)
-    for gate, tag, debt in string.gmatch(stored or '', TURN) do
-      self.tags[gate], self.debts[gate] = tonumber(tag), tonumber(debt)
+    if stored then
+      for gate, tag, debt in string.gmatch(stored, TURN) do
+        self.tags[gate], self.debts[gate] = tonumber(tag), tonumber(debt)
+      end
     end
     turn.lanes[name] = self
   end
@@ -58,7 +60,7 @@ function turn.spend(name, gates, cost)
   local self = of(name)
   local debts = {}
   for _, each in ipairs(gates) do
-    if not self.tags[each.id] and (is_any_kept() or fair_queue.peek(each)) then
+    if not self.tags[each.id] and (is_any_kept() or not each.is_empty and fair_queue.peek(each)) then
       debts[each.id] = cost[each.unit]
     end
   end
