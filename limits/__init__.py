@@ -1,10 +1,11 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .asynchronous_registry import AsyncLimitsRegistry
 from .breaker import Circuit
 from .call import Call
 from .config import LimitsConfig
-from .decision import Decision
+from .decision import Decision, Source
 from .errors import (
     ConfigError,
     CostTooLarge,
@@ -13,14 +14,19 @@ from .errors import (
     ServerUnreachable,
     TurgorError,
     UnknownService,
+    UnknownVersion,
     UnsupportedServer,
+    VersionConflict,
 )
 from .hierarchical import HierarchicalLimiter
 from .limit import Limit, LimitKind, Unit
 from .limiter import Limiter
+from .limits_version import LimitsVersion
 from .observation import Observation, Quota
+from .outage import OnUnreachable
 from .outcome import Outcome
 from .rate_token import RateToken
+from .registry import LimitsRegistry
 from .regulator import Regulator, RegulatorState
 from .scope import TaskScopes
 from .service_health import ServiceHealth
@@ -31,6 +37,7 @@ from .usage import LimitUsage, Usage
 __all__ = [
     "AsyncHierarchicalLimiter",
     "AsyncLimiter",
+    "AsyncLimitsRegistry",
     "AsyncRateToken",
     "Call",
     "Circuit",
@@ -45,7 +52,10 @@ __all__ = [
     "Limiter",
     "LimiterStatistics",
     "LimitsConfig",
+    "LimitsRegistry",
+    "LimitsVersion",
     "Observation",
+    "OnUnreachable",
     "Outcome",
     "Quota",
     "RateLimited",
@@ -54,11 +64,14 @@ __all__ = [
     "RegulatorState",
     "ServerUnreachable",
     "ServiceHealth",
+    "Source",
     "TaskScopes",
     "Transition",
     "TurgorError",
     "Unit",
     "UnknownService",
+    "UnknownVersion",
     "UnsupportedServer",
     "Usage",
+    "VersionConflict",
 ]

@@ -5,11 +5,13 @@ It speaks the scripts' language: limits become arguments, replies become decisio
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from .decision import Decision
+from .decision import Decision, Source
 from .errors import CostTooLarge
 from .limit import SECOND_US, LimitKind, Unit
+from .line import opens_early
 from .usage import LimitUsage, Usage
 
 if TYPE_CHECKING:
@@ -45,11 +47,29 @@ class Account:
         Whether any limit caps work in flight, or counts tokens.
     reports_to:
         The service that wants to know how the call ends, for its breaker or its adaptive share; `""` for none.
+    line:
+        Names the line of those who wait for the scopes that have limits; `""` where nobody is asked.
+    early:
+        Names each limit that may open before its time, for take_turn.lua.
+    opens:
+        Names the limits that open a bit when a call is settled, for settle.lua.
     """
 
     __slots__ = (
-        "_capacities", "called", "has_slots", "has_tokens", "is_asked", "limits", "reports_to", "rules", "scopes", "settled_rules",
-    )  # fmt: skip
+        "_capacities",
+        "called",
+        "early",
+        "has_slots",
+        "has_tokens",
+        "is_asked",
+        "limits",
+        "line",
+        "opens",
+        "reports_to",
+        "rules",
+        "scopes",
+        "settled_rules",
+    )
 
     limits: tuple[tuple[str, Limit], ...]
 
@@ -71,6 +91,10 @@ class Account:
         self.is_asked = bool(self.limits) or any(scope.startswith("service:") for scope in self.scopes)
         self.has_slots = any(limit.kind is LimitKind.IN_FLIGHT for _, limit in settled)
         self.has_tokens = any(limit.unit is Unit.TOKENS for _, limit in settled)
+        limited = dict.fromkeys(scope for scope, _ in self.limits)
+        self.line = _line_of(limited or self.scopes) if self.is_asked else ""
+        self.early = "".join(f"{scope} {limit.id}\x1f" if opens_early(limit) else "\x1f" for scope, limit in self.limits)
+        self.opens = "\x1f".join(f"{scope} {limit.id}" for scope, limit in settled)
         self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
 
     def check_cost(self, requests: int, tokens: int) -> None:
@@ -93,12 +117,13 @@ class Account:
         return scope, _as_rules(limits)
 
     def decision(self, reply: Sequence[Any]) -> Decision:
-        """What acquire.lua said."""
+        """What acquire.lua said, or a stand-in in its place."""
         allowed, position, remaining, retry_after_us, reset_after_us = reply[:5]
+        source = getattr(reply, "source", Source.REDIS)
         if not allowed and not position:
             return _held_back(reply[6], reply[7], retry_after_us)
         if not position:
-            return Decision(bool(allowed))
+            return Decision(bool(allowed), source=source)
         scope, limit = self.limits[int(position) - 1]
         retry_us = int(retry_after_us)
         return Decision(
@@ -109,6 +134,7 @@ class Account:
             scope,
             limit.id,
             limit.capacity,
+            source,
         )
 
     def usage(self, reply: Sequence[Any]) -> Usage:
@@ -170,6 +196,11 @@ def _as_rules(limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] = ()) -
         for field in (scope, limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit)
     )
     return ("\x1f".join(scopes).encode(), *fields)
+
+
+def _line_of(scopes: Iterable[str]) -> str:
+    """The same for the same scopes, whatever their limits are; scopes are named by users and may be long."""
+    return sha256("\x1f".join(scopes).encode()).hexdigest()[:16]
 
 
 def _smallest(limits: Iterable[tuple[str, Limit]], unit: Unit) -> tuple[float, str]:

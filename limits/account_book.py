@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .account import Account
 from .errors import InvalidScope, UnknownService
+from .outage import CLOSED, OnUnreachable, Policy
 from .scope import GLOBAL, TaskScopes, template_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class AccountBook:
         self.config = config
         self._definitions = config.definitions()
         self._accounts: dict[Names, Account] = {}
+        self._policies = {
+            name: Policy(OnUnreachable(table.on_unreachable), table.local_share) for name, table in config.services.items()
+        }
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -62,6 +66,10 @@ class AccountBook:
                 self._accounts.clear()
             self._accounts[names] = account
         return account
+
+    def policy_of(self, service: str) -> Policy:
+        """What becomes of the calls of a service while the server is away; `""` for those of none."""
+        return self._policies.get(service, CLOSED)
 
     def of_scope(self, scope: str) -> Account:
         """The limits of one scope alone, by its name, such as `service:llm_api`.

@@ -7,31 +7,39 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .account import check_count
 from .account_book import AccountBook, Names, names_of
-from .asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from .asynchronous_desk import AsyncDesk
+from .asynchronous_registry import AsyncLimitsRegistry
+from .asynchronous_view import AsyncLimitsView
 from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
+from .decorator import AsyncDecorator, context_of
 from .errors import RateLimited, ServerUnreachable
 from .headers import parse_headers
 from .hierarchical import AllLevels
 from .limit import SECOND_US, Unit
 from .limiter import OneScope
-from .link import AsyncLink
+from .line import Timeout, seconds_of
+from .link import AsyncClosing, AsyncLink
 from .outcome import Outcome
 from .rate_token import REPORT, SETTLE, Charge, log
 from .regulator import CLOSE, OBSERVE, observing
-from .server import UNREACHABLE, unreachable, url_of
+from .server import UNREACHABLE
 from .service_health import HEALTH, ServiceHealth, health_in, service_table
-from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED
+from .stand_in import StandInReply
+from .teller import DEFAULT_LEASE_S, PEEK
 from .usage import Usage
+from .view import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
 
     from .account import Account
     from .call import Call
+    from .decorator import Context
+    from .desk import Ask
     from .headers import Headers
     from .hierarchical import LimitsSource
     from .limit import Limit
@@ -102,7 +110,26 @@ class AsyncRateToken(Charge):
         self._note(tokens, ends=ends)
 
 
-class AsyncLimiter(OneScope):
+class AsyncStandInToken(AsyncRateToken):
+    """`StandInToken` for asyncio."""
+
+    def __init__(self, ask: Ask, reply: StandInReply, link: AsyncLink, desk: AsyncDesk) -> None:
+        super().__init__(link, desk.prefix, ask.account, reply, holder=ask.holder, tokens=ask.tokens)
+        self._stand_in = desk.stand_in
+
+    async def _correct(self, tokens: int, *, ends: bool, now_us: int | None) -> None:  # noqa: ARG002  no time passes in here
+        if ends:
+            self._stand_in.free(self._account, self._holder)
+        self._note(tokens, ends=ends)
+
+
+def _token_of(ask: Ask, reply: Sequence[Any], link: AsyncLink, desk: AsyncDesk) -> AsyncRateToken:
+    if isinstance(reply, StandInReply):
+        return AsyncStandInToken(ask, reply, link, desk)
+    return AsyncRateToken(link, desk.prefix, ask.account, reply, holder=ask.holder, tokens=ask.tokens)
+
+
+class AsyncLimiter(OneScope, AsyncClosing):
     """`Limiter` for asyncio."""
 
     def __init__(
@@ -113,14 +140,17 @@ class AsyncLimiter(OneScope):
         *,
         realm: str = "default",
         lease_s: float = DEFAULT_LEASE_S,
+        on_unreachable: str = "closed",
+        local_share: float | None = None,
         **options: Unpack[LimitOptions],
     ) -> None:
-        super().__init__(name, limits, realm, lease_s, options)
+        super().__init__(name, limits, realm, lease_s, options, on_unreachable=on_unreachable, local_share=local_share)
         self._link = AsyncLink(client)
+        self._desk = AsyncDesk(self._link, self._teller)
 
     async def check_and_consume(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
         """`Limiter.check_and_consume`."""
-        reply = await self._link.run(ACQUIRE, *self._consumption(n, tokens, now_us))
+        reply = await self._desk.charge(self._consumption(n, tokens, now_us))
         decision = self._account.decision(reply)
         if not self._teller.admits(reply, n, tokens):
             raise RateLimited(decision)
@@ -128,16 +158,33 @@ class AsyncLimiter(OneScope):
 
     async def try_consume(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> bool:
         """`Limiter.try_consume`."""
-        reply = await self._link.run(ACQUIRE, *self._consumption(n, tokens, now_us))
+        reply = await self._desk.charge(self._consumption(n, tokens, now_us))
         return self._teller.admits(reply, n, tokens)
 
-    async def acquire(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> AsyncRateToken:
+    async def acquire(
+        self,
+        n: int = 1,
+        *,
+        tokens: int = 0,
+        timeout: Timeout = None,  # noqa: ASYNC109  the place is given up before it raises
+        now_us: int | None = None,
+    ) -> AsyncRateToken:
         """`Limiter.acquire`."""
-        holder = self._teller.holder(self._account)
-        reply: list[Any] = await self._link.run(ACQUIRE, *self._acquisition(n, tokens, holder, now_us))
+        ask = self._acquisition(n, tokens, now_us, timeout)
+        reply = await self._desk.charge(ask)
         if not self._teller.admits(reply, n, tokens):
             raise RateLimited(self._account.decision(reply))
-        return AsyncRateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
+        return _token_of(ask, reply, self._link, self._desk)
+
+    def limit(self, n: int = 1, *, tokens: int | Callable[..., int] = 0, timeout: Timeout = None) -> AsyncDecorator:
+        """`Limiter.limit`."""
+        seconds_of(timeout)
+
+        async def acquire(*args: Any, **kwargs: Any) -> AsyncRateToken:
+            cost = tokens(*args, **kwargs) if callable(tokens) else tokens
+            return await self.acquire(n, tokens=cost, timeout=timeout)
+
+        return AsyncDecorator(acquire)
 
     async def acquire_many(
         self, costs: Iterable[int | tuple[int, int]], *, now_us: int | None = None
@@ -167,12 +214,8 @@ class AsyncLimiter(OneScope):
         """`Limiter.reset_time`."""
         return max(usage.reset_after for usage in await self.usage(now_us=now_us))
 
-    async def close(self) -> None:
-        """`Limiter.close`."""
-        await self._link.close()
 
-
-class AsyncHierarchicalLimiter(AllLevels):
+class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
     """`HierarchicalLimiter` for asyncio."""
 
     def __init__(
@@ -182,11 +225,13 @@ class AsyncHierarchicalLimiter(AllLevels):
         *,
         realm: str = "default",
         lease_s: float = DEFAULT_LEASE_S,
+        program: str = PROGRAM,
     ) -> None:
         super().__init__(realm, lease_s)
         given = None if limits is None else LimitsConfig.load(limits)
         self._link = AsyncLink(client)
-        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given)
+        self._view = AsyncLimitsView(AsyncLimitsRegistry(self._link.client, self._keys), given, program=program)
+        self._desk = AsyncDesk(self._link, self._teller)
 
     async def acquire(
         self,
@@ -198,11 +243,12 @@ class AsyncHierarchicalLimiter(AllLevels):
         loop: str = "",
         weight: int = 1,
         tokens: int = 0,
+        timeout: Timeout = None,  # noqa: ASYNC109  as above
         now_us: int | None = None,
     ) -> AsyncRateToken:
         """`HierarchicalLimiter.acquire`."""
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = await self._attempt(names, weight, tokens, now_us)
+        token = await self._attempt(names, weight, tokens, timeout=timeout, now_us=now_us)
         if isinstance(token, Decision):
             raise RateLimited(token)
         return token
@@ -221,8 +267,31 @@ class AsyncHierarchicalLimiter(AllLevels):
     ) -> AsyncRateToken | None:
         """`HierarchicalLimiter.try_acquire`."""
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = await self._attempt(names, weight, tokens, now_us)
+        token = await self._attempt(names, weight, tokens, now_us=now_us)
         return None if isinstance(token, Decision) else token
+
+    def limit(
+        self,
+        context: Context | Callable[..., Context] = None,
+        *,
+        service: str = "",
+        endpoint: str = "",
+        loop_type: str = "",
+        loop: str = "",
+        weight: int = 1,
+        tokens: int | Callable[..., int] = 0,
+        timeout: Timeout = None,
+    ) -> AsyncDecorator:
+        """`HierarchicalLimiter.limit`."""
+        seconds_of(timeout)
+        names = {"service": service, "endpoint": endpoint, "loop_type": loop_type, "loop": loop}
+
+        async def acquire(*args: Any, **kwargs: Any) -> AsyncRateToken:
+            whose = context_of(context, names, args, kwargs)
+            cost = tokens(*args, **kwargs) if callable(tokens) else tokens
+            return await self.acquire(whose, weight=weight, tokens=cost, timeout=timeout)
+
+        return AsyncDecorator(acquire)
 
     async def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[AsyncRateToken | Decision]:
         """`HierarchicalLimiter.acquire_many`."""
@@ -263,24 +332,28 @@ class AsyncHierarchicalLimiter(AllLevels):
         try:
             return await self._view.refresh()
         except UNREACHABLE as error:
-            raise unreachable(url_of(self._link.client), error) from error
+            raise self._link.unreachable(error) from error
 
-    async def close(self) -> None:
-        """`HierarchicalLimiter.close`."""
-        await self._link.close()
-
-    async def _attempt(self, names: Names, weight: int, tokens: int, now_us: int | None) -> AsyncRateToken | Decision:
-        account = (await self._current_book()).of_call(names)
-        holder = self._teller.holder(account)
-        values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = await self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
+    async def _attempt(
+        self,
+        names: Names,
+        weight: int,
+        tokens: int,
+        *,
+        timeout: Timeout = None,  # noqa: ASYNC109  as above
+        now_us: int | None,
+    ) -> AsyncRateToken | Decision:
+        known = self._view.known if self._desk.outage.is_on else None
+        book = self._book_of(known) if known else await self._current_book()
+        ask = self._ask(book, names, weight, tokens, timeout=timeout, now_us=now_us)
+        reply = await self._desk.charge(ask)
         if not self._teller.admits(reply, weight, tokens):
-            return account.decision(reply)
-        return AsyncRateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)
+            return ask.account.decision(reply)
+        return _token_of(ask, reply, self._link, self._desk)
 
     async def _current_book(self) -> AccountBook:
         try:
             config = await self._view.config()
         except UNREACHABLE as error:
-            raise unreachable(url_of(self._link.client), error) from error
+            raise self._link.unreachable(error) from error
         return self._book_of(config)

@@ -62,7 +62,7 @@ def _texts(error: ErrorDetails, root_keys: Collection[str]) -> Iterator[str]:
     elif cause is not None:
         yield from str(cause).splitlines()
     elif error["type"] == "extra_forbidden":
-        yield _unknown_key(str(path[-1]), _keys_at(path[:-1], root_keys))
+        yield unknown_key(str(path[-1]), _keys_at(path[:-1], root_keys))
     elif error["type"] == "missing":
         yield f"this key is missing; use {_WINDOW}"
     elif error["type"] == "invalid_key" or _is_about_a_key(error):
@@ -79,6 +79,10 @@ def _remedy(error: ErrorDetails) -> str:
             return _WINDOW
         case ("tasks",):
             return 'a table, such as { "proj.tasks.*" = "llm_api" }'
+        case ("services", _, "on_unreachable"):
+            return "'closed', 'open' or 'local'"
+        case ("services", _, "local_share"):
+            return "a number above 0, and at most 1"
         case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
         case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
@@ -92,7 +96,7 @@ def _remedy(error: ErrorDetails) -> str:
     return _REMEDIES.get(error["type"], "a value of the kind that the documentation shows")
 
 
-def _unknown_key(key: str, known: Collection[str]) -> str:
+def unknown_key(key: str, known: Collection[str]) -> str:
     if meant := closest(key, known):
         return f"unknown key; did you mean {quote(meant)}?"
     return f"unknown key; use one of {', '.join(known)}"

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from .duration import parse_duration
 from .limit import SECOND_US, Unit
 from .quota import Quota, headers_of
+
+
+class Source(StrEnum):
+    """Who decided: the server; this process, by its share; nobody, and the call passed."""
+
+    REDIS = "redis"
+    LOCAL = "local"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,8 @@ class Decision:
         `closed`, `reopening`.
     capacity:
         Units that the binding limit holds; 0 where no limit applies, and where it is none that refused.
+    source:
+        Who decided: `redis`, or while that was out of reach `local` or `open`.
     """
 
     allowed: bool
@@ -40,6 +51,7 @@ class Decision:
     scope: str = ""
     limit: str = ""
     capacity: int = 0
+    source: Source = Source.REDIS
 
     @property
     def binding(self) -> str:

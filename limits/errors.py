@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .decision import Decision
+    from .limits_version import LimitsVersion
 
 
 class TurgorError(Exception):
@@ -23,6 +24,33 @@ class ConfigError(TurgorError, ValueError):
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[str, ...]]]:
         return type(self), (self.problems,)
+
+
+class VersionConflict(TurgorError):
+    """Other limits are in force than those that were read, so nothing was applied. Read them again, and apply to those.
+
+    `expected` is the version that was read; `found` is the one in force, None if nothing was ever applied.
+    """
+
+    def __init__(self, expected: int, found: LimitsVersion | None) -> None:
+        self.expected, self.found = expected, found
+        in_force = f"{found} is in force" if found else "no limits are in force"
+        super().__init__(f"version {expected} of the limits was expected, and {in_force}: read them again, and apply to those")
+
+    def __reduce__(self) -> tuple[type[VersionConflict], tuple[int, LimitsVersion | None]]:
+        return type(self), (self.expected, self.found)
+
+
+class UnknownVersion(TurgorError, LookupError):
+    """There is no such version of the limits, or not any more. `history()` has those that can be read."""
+
+    def __init__(self, version: int, latest: int) -> None:
+        self.version, self.latest = version, latest
+        known = f"the last one is {latest}, and 100 are kept" if latest else "no limits were ever applied"
+        super().__init__(f"version {version} of the limits is not here: {known}")
+
+    def __reduce__(self) -> tuple[type[UnknownVersion], tuple[int, int]]:
+        return type(self), (self.version, self.latest)
 
 
 class InvalidScope(TurgorError, ValueError):

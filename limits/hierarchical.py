@@ -18,27 +18,31 @@ from .account_book import AccountBook, Names, names_of
 from .batch import ACQUIRE_MANY, batches
 from .config import LimitsConfig
 from .decision import Decision
+from .decorator import Decorator, context_of
+from .desk import Ask, Desk
 from .errors import RateLimited
 from .headers import parse_headers
 from .keys import Keys
 from .limit import SECOND_US
-from .link import Link
+from .line import Timeout, seconds_of
+from .link import Closing, Link
 from .rate_token import RateToken
 from .registry import LimitsRegistry
 from .regulator import OBSERVE, observing
-from .server import UNREACHABLE, unreachable, url_of
+from .server import UNREACHABLE
 from .service_health import HEALTH, ServiceHealth, health_in, service_table
-from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, UNCHARGED, Teller, Values
+from .stand_in_token import token_of
+from .teller import DEFAULT_LEASE_S, PEEK, Teller
 from .usage import Usage
-from .view import LimitsView
+from .view import PROGRAM, LimitsView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from os import PathLike
 
-    from .account import Account
     from .batch import Entry
     from .call import Call
+    from .decorator import Context
     from .headers import Headers
     from .lua import Client
     from .observation import Observation
@@ -69,10 +73,14 @@ class AllLevels:
             self._book = book = AccountBook(config)
         return book
 
-    def _charge(self, account: Account, weight: int, tokens: int, holder: str, now_us: int | None) -> Values:
+    def _ask(
+        self, book: AccountBook, names: Names, weight: int, tokens: int, *, timeout: Timeout = None, now_us: int | None
+    ) -> Ask:
+        account = book.of_call(names)
         check_count("weight", weight, 1)
         check_count("tokens", tokens, 0)
-        return self._teller.charge(account, weight, tokens, holder, now_us)
+        timeout_s = 0.0 if timeout is None else seconds_of(timeout, now_us)
+        return Ask(account, weight, tokens, self._teller.holder(account), now_us, timeout_s, book.policy_of(names[0]))
 
     def _entries(self, book: AccountBook, calls: Iterable[Call]) -> list[Entry]:
         return [self._entry(book, call) for call in calls]
@@ -84,7 +92,7 @@ class AllLevels:
         return self._teller.entry(book.of_call((service, endpoint, loop_type, loop)), weight, tokens)
 
 
-class HierarchicalLimiter(AllLevels):
+class HierarchicalLimiter(AllLevels, Closing):
     """All limits that concern a call, at every level.
 
     Parameters
@@ -92,10 +100,12 @@ class HierarchicalLimiter(AllLevels):
     client:
         A redis-py client, or the URL of a server.
     limits:
-        A path to a TOML file, a dict, or a `LimitsConfig`; published for the whole realm on first use.
-        Nothing: what Redis holds. A change of what is in force is followed within a second.
+        A path to a TOML file, a dict, or a `LimitsConfig`; put in force for the whole realm on first use, if
+        they are new to it. Nothing: what Redis holds. A change of what is in force is followed within a second.
     realm:
         The name of the set of limits.
+    program:
+        Names what brings `limits`, where several programs bring theirs to one realm.
     lease_s:
         Seconds until a slot of `max_in_flight` lapses whose holder was never heard of again: longer than
         the longest call.
@@ -108,17 +118,25 @@ class HierarchicalLimiter(AllLevels):
         The realm's name is not possible.
 
     Every method that charges or looks takes `now_us`, which only tests and the simulator pass: the server's
-    clock decides. Every method that asks the server raises `ServerUnreachable` when nobody answers. Threads may
-    share a limiter.
+    clock decides. Every method that asks the server raises `ServerUnreachable` when nobody answers; a call of a
+    service whose `on_unreachable` is `open` or `local` is decided without it. Threads may share a limiter. As a
+    context manager it closes its connections.
     """
 
     def __init__(
-        self, client: Client | str, limits: LimitsSource = None, *, realm: str = "default", lease_s: float = DEFAULT_LEASE_S
+        self,
+        client: Client | str,
+        limits: LimitsSource = None,
+        *,
+        realm: str = "default",
+        lease_s: float = DEFAULT_LEASE_S,
+        program: str = PROGRAM,
     ) -> None:
         super().__init__(realm, lease_s)
         given = None if limits is None else LimitsConfig.load(limits)
         self._link = Link(client)
-        self._view = LimitsView(LimitsRegistry(self._link.client, self._keys), given)
+        self._view = LimitsView(LimitsRegistry(self._link.client, self._keys), given, program=program)
+        self._desk = Desk(self._link, self._teller)
 
     def acquire(
         self,
@@ -130,6 +148,7 @@ class HierarchicalLimiter(AllLevels):
         loop: str = "",
         weight: int = 1,
         tokens: int = 0,
+        timeout: Timeout = None,
         now_us: int | None = None,
     ) -> RateToken:
         """Charge every limit of the call, or none, in one round trip.
@@ -144,11 +163,16 @@ class HierarchicalLimiter(AllLevels):
             Units for limits that count requests.
         tokens:
             An estimate, for limits that count tokens; `RateToken.settle` corrects it.
+        timeout:
+            How long it waits: seconds, a `timedelta`, `math.inf` for ever; None and 0: not at all. Calls that are
+            limited at the same scopes are served in the order of arrival, and one that does not wait is refused
+            while others do.
 
         Raises
         ------
         RateLimited
-            A limit refused, and nothing is charged at any level. `decision` names the one that opens last.
+            A limit refused, and nothing is charged at any level. `decision` names the one that opens last. With a
+            timeout: at its end, or at once when that limit surely opens later.
         UnknownService
             The limits do not name the service.
         CostTooLarge
@@ -157,7 +181,7 @@ class HierarchicalLimiter(AllLevels):
             A name, a number or the context is not possible.
         """
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = self._attempt(names, weight, tokens, now_us)
+        token = self._attempt(names, weight, tokens, timeout=timeout, now_us=now_us)
         if isinstance(token, Decision):
             raise RateLimited(token)
         return token
@@ -176,8 +200,42 @@ class HierarchicalLimiter(AllLevels):
     ) -> RateToken | None:
         """`acquire` that answers None where that raises `RateLimited`."""
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = self._attempt(names, weight, tokens, now_us)
+        token = self._attempt(names, weight, tokens, now_us=now_us)
         return None if isinstance(token, Decision) else token
+
+    def limit(
+        self,
+        context: Context | Callable[..., Context] = None,
+        *,
+        service: str = "",
+        endpoint: str = "",
+        loop_type: str = "",
+        loop: str = "",
+        weight: int = 1,
+        tokens: int | Callable[..., int] = 0,
+        timeout: Timeout = None,
+    ) -> Decorator:
+        """A decorator: each call of the function is an `acquire`, and its slots are free when the function returns.
+
+            @limiter.limit(lambda prompt, tenant: {"service": "llm_api", "loop": tenant}, timeout=30)
+            def complete(prompt: str, tenant: str) -> str: ...
+
+        Parameters
+        ----------
+        context, tokens:
+            As `acquire` takes them, or functions of the call's arguments that give them.
+        service, endpoint, loop_type, loop, weight, timeout:
+            As `acquire` takes them.
+        """
+        seconds_of(timeout)
+        names = {"service": service, "endpoint": endpoint, "loop_type": loop_type, "loop": loop}
+
+        def acquire(*args: Any, **kwargs: Any) -> RateToken:
+            whose = context_of(context, names, args, kwargs)
+            cost = tokens(*args, **kwargs) if callable(tokens) else tokens
+            return self.acquire(whose, weight=weight, tokens=cost, timeout=timeout)
+
+        return Decorator(acquire)
 
     def acquire_many(self, calls: Iterable[Call], *, now_us: int | None = None) -> list[RateToken | Decision]:
         """Decide many calls, in their order, in one round trip for each hundred, or fewer if they have many limits.
@@ -269,24 +327,23 @@ class HierarchicalLimiter(AllLevels):
         try:
             return self._view.refresh()
         except UNREACHABLE as error:
-            raise unreachable(url_of(self._link.client), error) from error
+            raise self._link.unreachable(error) from error
 
-    def close(self) -> None:
-        """Close the connections, if the limiter was given a URL. A client stays open: it is the caller's."""
-        self._link.close()
-
-    def _attempt(self, names: Names, weight: int, tokens: int, now_us: int | None) -> RateToken | Decision:
-        account = self._current_book().of_call(names)
-        holder = self._teller.holder(account)
-        values = self._charge(account, weight, tokens, holder, now_us)
-        reply: Sequence[Any] = self._link.run(ACQUIRE, *values) if account.is_asked else UNCHARGED
+    def _attempt(
+        self, names: Names, weight: int, tokens: int, *, timeout: Timeout = None, now_us: int | None
+    ) -> RateToken | Decision:
+        # While the server is away nobody waits to hear of a change of the limits.
+        known = self._view.known if self._desk.outage.is_on else None
+        book = self._book_of(known) if known else self._current_book()
+        ask = self._ask(book, names, weight, tokens, timeout=timeout, now_us=now_us)
+        reply = self._desk.charge(ask)
         if not self._teller.admits(reply, weight, tokens):
-            return account.decision(reply)
-        return RateToken(self._link, self._teller.prefix, account, reply, holder=holder, tokens=tokens)
+            return ask.account.decision(reply)
+        return token_of(ask, reply, self._link, self._desk)
 
     def _current_book(self) -> AccountBook:
         try:
             config = self._view.config()
         except UNREACHABLE as error:
-            raise unreachable(url_of(self._link.client), error) from error
+            raise self._link.unreachable(error) from error
         return self._book_of(config)

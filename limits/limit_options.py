@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 from .config import LimitsConfig
 from .errors import ConfigError
 from .limit import LimitKind, Unit
+from .outage import OnUnreachable, Policy
 from .scope import GLOBAL
 
 if TYPE_CHECKING:
@@ -54,6 +55,22 @@ def stated_limits(limits: Iterable[Limit], options: Mapping[str, Any]) -> tuple[
     if problems := [*_problems(limits)]:
         raise ConfigError(problems)
     return limits
+
+
+def stated_policy(on_unreachable: str, local_share: float | None) -> Policy:
+    """The policy, in the words of `limits.toml`.
+
+    Raises
+    ------
+    ConfigError
+        A word or the share is not possible.
+    """
+    table = {"on_unreachable": on_unreachable} | ({} if local_share is None else {"local_share": local_share})
+    try:
+        stated = LimitsConfig.load({"services": {"x": table}}).services["x"]
+    except ConfigError as error:
+        raise ConfigError(problem.removeprefix("services.x.") for problem in error.problems) from None
+    return Policy(OnUnreachable(stated.on_unreachable), stated.local_share)
 
 
 def _problems(limits: Sequence[Limit]) -> Iterable[str]:

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from .account import Account, check_count
 from .batch import ACQUIRE_MANY, batches
+from .decorator import Decorator
+from .desk import Ask, Desk
 from .errors import RateLimited
 from .limit import Unit
-from .limit_options import LimitOptions, stated_limits
-from .link import Link
+from .limit_options import LimitOptions, stated_limits, stated_policy
+from .line import Timeout, seconds_of
+from .link import Closing, Link
 from .rate_token import RateToken
 from .scope import check_name
-from .teller import ACQUIRE, DEFAULT_LEASE_S, PEEK, Teller, Values
+from .stand_in_token import token_of
+from .teller import DEFAULT_LEASE_S, PEEK, Teller, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .batch import Entry
     from .decision import Decision
@@ -46,10 +50,23 @@ class OneScope:
         The set of limits that the name belongs to.
     lease_s:
         Seconds until a slot of `max_in_flight` lapses whose holder was never heard of again.
+    on_unreachable, local_share:
+        What becomes of a call while Redis is away, as `ServiceTable` words it.
     """
 
-    def __init__(self, name: str, limits: Iterable[Limit], realm: str, lease_s: float, options: LimitOptions) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: Iterable[Limit],
+        realm: str,
+        lease_s: float,
+        options: LimitOptions,
+        *,
+        on_unreachable: str,
+        local_share: float | None,
+    ) -> None:
         check_name("limiter", name)
+        self._policy = stated_policy(on_unreachable, local_share)
         self.name = name
         self.limits = stated_limits(limits, options)
         self._account = Account(((name, limit) for limit in self.limits), called=name)
@@ -62,15 +79,16 @@ class OneScope:
         """What this limiter has said so far."""
         return self._teller.statistics()
 
-    def _consumption(self, n: int, tokens: int, now_us: int | None) -> Values:
+    def _consumption(self, n: int, tokens: int, now_us: int | None) -> Ask:
         if self._account.has_slots:
             raise TypeError(f"limiter {self.name!r} has max_in_flight, and only a token can free a slot: use acquire()")
-        return self._acquisition(n, tokens, "", now_us)
+        return self._acquisition(n, tokens, now_us, None)
 
-    def _acquisition(self, n: int, tokens: int, holder: str, now_us: int | None) -> Values:
+    def _acquisition(self, n: int, tokens: int, now_us: int | None, timeout: Timeout) -> Ask:
         check_count("n", n, 1)
         check_count("tokens", tokens, 0)
-        return self._teller.charge(self._account, n, tokens, holder, now_us)
+        timeout_s = 0.0 if timeout is None else seconds_of(timeout, now_us)
+        return Ask(self._account, n, tokens, self._teller.holder(self._account), now_us, timeout_s, self._policy)
 
     def _entries(self, costs: Iterable[int | tuple[int, int]]) -> list[Entry]:
         return [self._entry(*((cost, 0) if isinstance(cost, int) else cost)) for cost in costs]
@@ -93,7 +111,7 @@ class OneScope:
         return min(left)
 
 
-class Limiter(OneScope):
+class Limiter(OneScope, Closing):
     """The limits of one scope.
 
     Parameters
@@ -111,6 +129,11 @@ class Limiter(OneScope):
     options:
         The limits in the words of `limits.toml`: `requests_per_minute=60, burst_capacity=10`,
         `windows=[{"limit": 5, "per": "10s"}]`, `max_in_flight=8`, `token_limits={"per_minute": 100_000}`.
+    on_unreachable:
+        What becomes of a call while Redis is away: `"closed"`, it raises `ServerUnreachable`; `"open"`, it passes;
+        `"local"`, the process keeps a share of each limit by itself. `Decision.source` tells who decided.
+    local_share:
+        The share of each limit that the process keeps, above 0 and at most 1; 0.1 if it is not given.
 
     Raises
     ------
@@ -120,7 +143,8 @@ class Limiter(OneScope):
         The name or the realm's name is not possible.
 
     Every method takes `now_us`, which only tests and the simulator pass: the server's clock decides. Every
-    method that asks the server raises `ServerUnreachable` when nobody answers. Threads may share a limiter.
+    method that asks the server raises `ServerUnreachable` when nobody answers. Threads may share a limiter. As a
+    context manager it closes its connections.
     """
 
     def __init__(
@@ -131,10 +155,13 @@ class Limiter(OneScope):
         *,
         realm: str = "default",
         lease_s: float = DEFAULT_LEASE_S,
+        on_unreachable: str = "closed",
+        local_share: float | None = None,
         **options: Unpack[LimitOptions],
     ) -> None:
-        super().__init__(name, limits, realm, lease_s, options)
+        super().__init__(name, limits, realm, lease_s, options, on_unreachable=on_unreachable, local_share=local_share)
         self._link = Link(client)
+        self._desk = Desk(self._link, self._teller)
 
     def check_and_consume(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> Decision:
         """Charge `n` units to the limits that count requests and `tokens` to those that count tokens, or nothing.
@@ -150,7 +177,7 @@ class Limiter(OneScope):
         TypeError
             The limiter has `max_in_flight`: use `acquire`, whose token frees the slot.
         """
-        reply = self._link.run(ACQUIRE, *self._consumption(n, tokens, now_us))
+        reply = self._desk.charge(self._consumption(n, tokens, now_us))
         decision = self._account.decision(reply)
         if not self._teller.admits(reply, n, tokens):
             raise RateLimited(decision)
@@ -158,16 +185,38 @@ class Limiter(OneScope):
 
     def try_consume(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> bool:
         """`check_and_consume` that answers False where that raises `RateLimited`."""
-        reply = self._link.run(ACQUIRE, *self._consumption(n, tokens, now_us))
+        reply = self._desk.charge(self._consumption(n, tokens, now_us))
         return self._teller.admits(reply, n, tokens)
 
-    def acquire(self, n: int = 1, *, tokens: int = 0, now_us: int | None = None) -> RateToken:
-        """`check_and_consume` that also takes a slot, and gives a token that frees it and settles the tokens."""
-        holder = self._teller.holder(self._account)
-        reply: list[Any] = self._link.run(ACQUIRE, *self._acquisition(n, tokens, holder, now_us))
+    def acquire(self, n: int = 1, *, tokens: int = 0, timeout: Timeout = None, now_us: int | None = None) -> RateToken:
+        """`check_and_consume` that also takes a slot, and gives a token that frees it and settles the tokens.
+
+        Parameters
+        ----------
+        timeout:
+            How long it waits, in the order of arrival: seconds, a `timedelta`, `math.inf` for ever. None and 0: not
+            at all. Raises `RateLimited` at the deadline, or at once when the limit surely opens later.
+        """
+        ask = self._acquisition(n, tokens, now_us, timeout)
+        reply = self._desk.charge(ask)
         if not self._teller.admits(reply, n, tokens):
             raise RateLimited(self._account.decision(reply))
-        return RateToken(self._link, self._teller.prefix, self._account, reply, holder=holder, tokens=tokens)
+        return token_of(ask, reply, self._link, self._desk)
+
+    def limit(self, n: int = 1, *, tokens: int | Callable[..., int] = 0, timeout: Timeout = None) -> Decorator:
+        """A decorator: each call of the function is an `acquire`, and its slot is free when the function returns.
+
+        Parameters
+        ----------
+        tokens:
+            A number, or a function of the call's arguments.
+        """
+        seconds_of(timeout)
+
+        def acquire(*args: Any, **kwargs: Any) -> RateToken:
+            return self.acquire(n, tokens=tokens(*args, **kwargs) if callable(tokens) else tokens, timeout=timeout)
+
+        return Decorator(acquire)
 
     def acquire_many(self, costs: Iterable[int | tuple[int, int]], *, now_us: int | None = None) -> list[RateToken | Decision]:
         """Decide many calls, in their order, in one round trip for each hundred, or fewer if they have many limits.
@@ -225,7 +274,3 @@ class Limiter(OneScope):
         Slots in flight do not count: they come back when the work ends.
         """
         return max(usage.reset_after for usage in self.usage(now_us=now_us))
-
-    def close(self) -> None:
-        """Close the connections, if the limiter was given a URL. A client stays open: it is the caller's."""
-        self._link.close()

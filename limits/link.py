@@ -8,23 +8,29 @@ cluster, is asked in the usual way. What counts redis-py's commands for tracing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import hiredis
 import redis
 import redis.asyncio
-from redis.exceptions import NoScriptError
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
 
 from .server import UNREACHABLE, connect, connect_async, unreachable, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
+    from .errors import ServerUnreachable
     from .lua import AsyncClient, Client, Script
 
 # hiredis declares that a command has one part.
 _pack = cast("Callable[[tuple[str | bytes | float, ...]], bytes]", hiredis.pack_command)
 # Before redis-py 6, a pool wanted to know what the connection was for.
+PROBE_TIMEOUT_S = 0.5
 _POOLS_ARE_PLAIN = int(redis.__version__.partition(".")[0]) >= 6
 
 
@@ -51,7 +57,26 @@ class Link:
         try:
             return self.call(script, *values)
         except UNREACHABLE as error:
-            raise unreachable(url_of(self.client), error) from error
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: Exception) -> ServerUnreachable:
+        """What to raise for an error of the client."""
+        return unreachable(url_of(self.client), error)
+
+    def answers(self) -> bool:
+        """Whether the server answers, within PROBE_TIMEOUT_S and on a connection of its own."""
+        probe = _probe(self.client, Retry(NoBackoff(), 0))
+        try:
+            if probe is None:
+                return bool(self.client.ping())
+            probe.connect()
+            probe.send_command("PING")
+            return bool(probe.read_response())
+        except (*UNREACHABLE, RedisError):
+            return False
+        finally:
+            if probe is not None:
+                probe.disconnect()
 
     def call(self, script: Script, *values: str | bytes | float) -> Any:
         """`run` for callers that look after an absent server themselves: redis-py's own errors pass."""
@@ -91,6 +116,17 @@ def _plain_pool(client: Client) -> Any:
     return None
 
 
+def _probe(client: Client | AsyncClient, retry: Any) -> Any:
+    """A connection that nobody waits long for; None for a client that has no pool of its own, such as a cluster."""
+    pool: Any = getattr(client, "connection_pool", None)
+    if pool is None:
+        return None
+    probe = pool.connection_class(**pool.connection_kwargs)
+    probe.socket_timeout = probe.socket_connect_timeout = PROBE_TIMEOUT_S
+    probe.retry = retry
+    return probe
+
+
 class AsyncLink:
     """`Link` for asyncio."""
 
@@ -107,8 +143,64 @@ class AsyncLink:
         try:
             return await script.run_async(self.client, *values)
         except UNREACHABLE as error:
-            raise unreachable(url_of(self.client), error) from error
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: Exception) -> ServerUnreachable:
+        """`Link.unreachable`."""
+        return unreachable(url_of(self.client), error)
+
+    async def answers(self) -> bool:
+        """`Link.answers`."""
+        probe = _probe(self.client, AsyncRetry(NoBackoff(), 0))
+        try:
+            if probe is None:
+                return bool(await cast("Any", self.client.ping()))
+            await probe.connect()
+            await probe.send_command("PING")
+            return bool(await probe.read_response())
+        except (*UNREACHABLE, RedisError):
+            return False
+        finally:
+            if probe is not None:
+                await probe.disconnect()
 
     async def close(self) -> None:
         if self._owned:
             await self.client.aclose()
+
+
+AnyLink: TypeAlias = Link | AsyncLink
+
+
+class Closing:
+    """Closes the connections at the end of a `with` block."""
+
+    _link: Link
+
+    def close(self) -> None:
+        """Close the connections, if the limiter was given a URL. A client stays open: it is the caller's."""
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncClosing:
+    """`Closing` for asyncio."""
+
+    _link: AsyncLink
+
+    async def close(self) -> None:
+        """`Closing.close`."""
+        await self._link.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

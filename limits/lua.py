@@ -10,6 +10,7 @@ and each slot becomes a Lua local of that name, so no script counts positions. `
 puts a shared part in its place, once, whoever asks for it. A part costs time in every call
 that reaches it, because its functions are made anew. So a script that can answer without one returns before it, and
 `-- include on demand: file.lua` makes of a part the function `load_file`, which gives the part's local of that name.
+Who needs the part for certain includes it before.
 Scripts run by their digest; a server that forgot them (restart, failover) is given the text again.
 """
 
@@ -53,7 +54,7 @@ class Script:
         body = path.read_text()
         self._folders = [folder / "parts" for folder in (path.parent, *libraries)]
         self.slots = [(kind, name, bool(rest)) for kind, name, rest in _SLOT.findall(body)]
-        self.source = "".join((*self._locals(), self._with_parts(body, (path.name,), set())))
+        self.source = "".join((*self._locals(), self._with_parts(body, (path.name,), set(), set())))
         self.sha = hashlib.sha1(self.source.encode()).hexdigest()  # noqa: S324  EVALSHA's own digest
         self._keys = sum(kind == "KEYS" for kind, _, _ in self.slots)
 
@@ -82,17 +83,27 @@ class Script:
             value = f"{{unpack({kind}, {position})}}" if rest else f"{kind}[{position}]"
             yield f"local {name} = {value}\n"
 
-    def _with_parts(self, text: str, path: tuple[str, ...], seen: set[str]) -> str:
+    def _with_parts(self, text: str, path: tuple[str, ...], seen: set[str], hidden: set[str]) -> str:
+        """The text with its parts. `seen` are in their place already; `hidden` of these, inside a part on demand."""
+
         def part(include: re.Match[str]) -> str:
             on_demand, name = include.groups()
             if name in path:
                 raise ScriptError(f"{' -> '.join((*path, name))}: an include in a circle")
-            if name in seen:
-                return ""
-            seen.add(name)
-            text = self._with_parts(self._find(name), (*path, name), seen)
+            if name in hidden and not on_demand:
+                raise ScriptError(
+                    f"{' -> '.join((*path, name))}: made on demand before, so it is not known here: include it first"
+                )
             stem = Path(name).stem
-            return f"local function load_{stem}()\n{text}\nreturn {stem}\nend" if on_demand else text
+            if name in seen:
+                return f"local function load_{stem}() return {stem} end" if on_demand and name not in hidden else ""
+            before = set(seen)
+            seen.add(name)
+            whole = self._with_parts(self._find(name), (*path, name), seen, hidden)
+            if not on_demand:
+                return whole
+            hidden.update(seen - before)
+            return f"local function load_{stem}()\n{whole}\nreturn {stem}\nend"
 
         return _INCLUDE.sub(part, text)
 

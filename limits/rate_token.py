@@ -98,7 +98,8 @@ class Charge:
         self._name = self._name or secrets.token_hex(8)
         name = f"{self._name}:{self._corrections}" if difference else ""
         at = "" if now_us is None else now_us
-        return (self._prefix, at, name, int(self._reply[5]), holder, difference, *self._account.settled_rules)
+        opens = self._account.opens if holder or difference < 0 else ""
+        return (self._prefix, at, name, int(self._reply[5]), holder, difference, opens, *self._account.settled_rules)
 
     def _report(self, outcome: Outcome, now_us: int | None) -> Values | None:
         """What report.lua takes; None where nobody counts."""

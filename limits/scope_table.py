@@ -7,7 +7,7 @@ on the order of the fields: a validator sees the fields above its own, and only 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -18,6 +18,7 @@ from .scope import TEMPLATE, check_name
 
 # Lua counts in doubles, which are exact up to 2**53 (9e15).
 MAX_COUNT = 10**15
+DEFAULT_LOCAL_SHARE = 0.1
 
 _PERIODS_US = {
     "per_second": SECOND_US,
@@ -222,9 +223,24 @@ class ServiceTable(ScopeTable):
         Holds work while the service fails; `true` for the defaults.
     adaptive:
         Scales the service's own limits to what it really takes; `true` for the defaults.
+    on_unreachable:
+        What becomes of a limiter's calls while Redis is away: `"closed"`, they are refused; `"open"`, they pass;
+        `"local"`, each process keeps a share of each limit by itself. Tasks wait, whatever it says.
+    local_share:
+        The share of each limit that a process keeps, above 0 and at most 1.
     """
 
     endpoints: ScopeTables = {}
+    on_unreachable: Literal["closed", "open", "local"] = "closed"
+    local_share: Annotated[float, Field(gt=0, le=1)] = DEFAULT_LOCAL_SHARE
+
+    @field_validator("local_share")
+    @classmethod
+    def _share_is_of_use(cls, share: float, info: ValidationInfo) -> float:
+        if info.data.get("on_unreachable", "local") != "local":
+            raise ValueError(f'{share:g} has no effect; add on_unreachable = "local", or remove local_share')
+        return share
+
     breaker: BreakerSwitch = None
     adaptive: AdaptiveSwitch = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Generator
 from typing import Any
 
 import redis
@@ -78,8 +80,19 @@ def check_server(client: Client, url: str) -> None:
         raise UnsupportedServer(f"Redis at {shown} is version {found}: Turgor needs Redis 6.2 or Valkey 7.2, or newer")
 
 
+@contextlib.contextmanager
+def answered_by(client: Client | AsyncClient) -> Generator[None]:
+    """Raise `ServerUnreachable`, with the URL, if nobody answers the client."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise unreachable(url_of(client), error) from error
+
+
 def unreachable(url: str, error: Exception) -> ServerUnreachable:
     """What to raise when nobody answers at `url`, or nobody is let in."""
+    if isinstance(error, ServerUnreachable):
+        return error
     shown = without_password(url)
     if isinstance(error, AuthenticationError):
         return ServerUnreachable(f"Redis at {shown} lets nobody in: {_first_line(error)} Correct user and password.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from .decision import Source
+
 
 @dataclass(frozen=True, slots=True)
 class LimiterStatistics:
@@ -16,12 +18,16 @@ class LimiterStatistics:
         Decisions. A request that can never pass (`CostTooLarge`) is neither.
     units_allowed, tokens_allowed:
         Units charged to limits that count requests, and to limits that count tokens.
+    local, open:
+        Decisions that were made without the server: by this process's share of the limits, and by letting the call pass.
     """
 
     allowed: int = 0
     refused: int = 0
     units_allowed: int = 0
     tokens_allowed: int = 0
+    local: int = 0
+    open: int = 0
 
 
 class Tally:
@@ -30,9 +36,12 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._allowed = self._refused = self._units = self._tokens = 0
+        self._without_server = {Source.LOCAL: 0, Source.OPEN: 0}
 
-    def count(self, units: int, tokens: int, *, allowed: bool) -> None:
+    def count(self, units: int, tokens: int, *, allowed: bool, source: Source = Source.REDIS) -> None:
         with self._lock:
+            if source is not Source.REDIS:
+                self._without_server[source] += 1
             if allowed:
                 self._allowed += 1
                 self._units += units
@@ -42,4 +51,6 @@ class Tally:
 
     def statistics(self) -> LimiterStatistics:
         with self._lock:
-            return LimiterStatistics(self._allowed, self._refused, self._units, self._tokens)
+            by_source = self._without_server
+            decided = (self._allowed, self._refused, self._units, self._tokens)
+            return LimiterStatistics(*decided, by_source[Source.LOCAL], by_source[Source.OPEN])

@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .batch import Entry
+from .decision import Source
 from .keys import Keys
 from .limit import SECOND_US
 from .lua import LIMITS_LUA, Script
@@ -47,7 +48,7 @@ class Teller:
         if not lease_s > 0:
             raise ValueError(f"lease_s: {lease_s!r} is not allowed; use seconds above 0")
         self.prefix = Keys(realm).prefix
-        self._lease_us = round(lease_s * SECOND_US)
+        self.lease_us = round(lease_s * SECOND_US)
         self._tally = Tally()
         self.statistics = self._tally.statistics
 
@@ -65,7 +66,7 @@ class Teller:
         """
         account.check_cost(requests, tokens)
         at = "" if now_us is None else now_us
-        return (self.prefix, at, holder, self._lease_us, requests, tokens, *account.rules)
+        return (self.prefix, at, holder, self.lease_us, requests, tokens, account.line, *account.rules)
 
     def entry(self, account: Account, requests: int, tokens: int) -> Entry:
         """One call of a batch. Raises `CostTooLarge` as `charge` does."""
@@ -74,7 +75,7 @@ class Teller:
 
     def charge_many(self, batch: Batch, now_us: int | None) -> Values:
         """What acquire_many.lua takes."""
-        return batch.values(self.prefix, self._lease_us, now_us)
+        return batch.values(self.prefix, self.lease_us, now_us)
 
     def answers(self, batch: Batch, reply: Sequence[Any], token: Callable[..., T]) -> Iterator[T | Decision]:
         """What acquire_many.lua said: for each call its token, or the decision that refused it. Counted."""
@@ -90,7 +91,7 @@ class Teller:
         return (self.prefix, at, requests, tokens, *account.rules)
 
     def admits(self, reply: Sequence[Any], requests: int, tokens: int) -> bool:
-        """Whether acquire.lua admitted the call, counted."""
+        """Whether acquire.lua, or a stand-in, admitted the call, counted."""
         allowed = bool(reply[0])
-        self._tally.count(requests, tokens, allowed=allowed)
+        self._tally.count(requests, tokens, allowed=allowed, source=getattr(reply, "source", Source.REDIS))
         return allowed

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from .config import LimitsConfig
+from .publication import Answer, Published
 from .registry import LimitsRegistry
 from .scope import TaskScopes, template_of
 from .server import UNREACHABLE
 
+logger = logging.getLogger(__name__)
+
 REFRESH_S = 1.0
+PROGRAM = "limiter"
 
 
 class LimitsView:
@@ -22,15 +27,22 @@ class LimitsView:
     registry:
         Where the limits are kept.
     given:
-        The limits that the application brings, if any. They are published on first use.
+        The limits that the application brings, if any. They are put in force if they are new to the realm.
+    program:
+        The application's name: what it brings is compared with what it brought before.
     clock:
         Seconds, monotonic; says when the copy is too old.
     """
 
     def __init__(
-        self, registry: LimitsRegistry, given: LimitsConfig | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        registry: LimitsRegistry,
+        given: LimitsConfig | None = None,
+        *,
+        program: str = PROGRAM,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._registry, self._given, self._clock = registry, given, clock
+        self._registry, self._given, self._program, self._clock = registry, given, program, clock
         self._lock = threading.Lock()
         self._config = given or LimitsConfig()
         self._limited = _limited_scopes(self._config)
@@ -38,11 +50,9 @@ class LimitsView:
         self._checked = float("-inf")
 
     def refresh(self) -> LimitsConfig:
-        """Publish what the application brings, once, and again if the server has lost it; follow what is in force."""
+        """Say what the application brings, and follow what is in force. A server that has lost it is told again."""
         with self._lock:
-            version = self._registry.version()
-            if self._given is not None and (self._version is None or not version):
-                version = self._registry.publish(self._given)
+            version = self._version_in_force()
             if version != self._version:
                 # A server that has lost its data has no limits. Calls go on under those that were last seen.
                 self._config = self._registry.current() or self._config
@@ -50,6 +60,14 @@ class LimitsView:
                 self._version = version
             self._checked = self._clock()
         return self._config
+
+    def _version_in_force(self) -> int:
+        if self._given is None:
+            return self._registry.version()
+        answer = self._registry.bring(self._given, self._program)
+        if self._version is None:
+            tell_superseded(answer)
+        return answer.version
 
     def ensure_published(self) -> None:
         """Make sure that the realm has had the limits that the application brings."""
@@ -70,11 +88,25 @@ class LimitsView:
                     raise
         return self._config
 
+    @property
+    def known(self) -> LimitsConfig | None:
+        """The limits as they were last seen; None if they never were."""
+        return self._config if self._version is not None or self._given is not None else None
+
     def is_limited(self, scopes: TaskScopes) -> bool:
         """Whether any limit applies to work of these scopes, or may apply: a known service can be paused or closed."""
         if scopes.service in self._config.services:
             return True
         return any(name in self._limited or template_of(name) in self._limited for name in scopes.names)
+
+
+def tell_superseded(answer: Answer) -> None:
+    """Log it once where the application's limits are not put in force, because others of its processes bring newer ones."""
+    if answer.status is Published.SUPERSEDED:
+        logger.warning(
+            "The limits that this process brings are older than those of others that run; in force is %s",
+            answer.record or f"version {answer.version}",
+        )
 
 
 def _limited_scopes(config: LimitsConfig) -> frozenset[str]:

@@ -74,7 +74,7 @@ class Calls:
         for some in _batches(list(asks)):
             with self.client.pipeline(transaction=False) as pipe:
                 for ask in some:
-                    values = (ask.at_us, ask.holder, lease_us, ask.requests, ask.tokens, *account.rules)
+                    values = (ask.at_us, ask.holder, lease_us, ask.requests, ask.tokens, account.line, *account.rules)
                     pipe.evalsha(ACQUIRE.sha, 1, self.keys.prefix, *cast("tuple[Any, ...]", values))
                 replies += [[int(value) for value in reply] for reply in pipe.execute()]
         return replies
@@ -85,7 +85,8 @@ class Calls:
     def settle(
         self, account: Account, difference: int, *, charged_at_us: int, at_us: int, correction: str = "c", holder: str = ""
     ) -> str:
-        values = (self.keys.prefix, at_us, correction, charged_at_us, holder, difference, *account.settled_rules)
+        opens = account.opens if holder or difference < 0 else ""
+        values = (self.keys.prefix, at_us, correction, charged_at_us, holder, difference, opens, *account.settled_rules)
         return SETTLE(self.client, *values).decode()
 
     def peek(self, account: Account, at_us: int, *, requests: int = 1, tokens: int = 0) -> list[int]:

@@ -62,6 +62,8 @@ class Attendant:
         """Attend once and renew every lease that the worker holds. Returns the number of leases renewed."""
         if not self._leaving.is_set():
             self._attend(self._slots())
+            # As long as it lives, the limits that it brings are not old; see bring.lua.
+            self._turgor.view.config()
         return self._scheduler.renew(self._leases())
 
     def _run(self) -> None:

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.functional import retry_over_time
 from kombu.utils.objects import cached_property
 
+from ..limits.errors import ServerUnreachable
 from ..limits.server import UNREACHABLE, without_password
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US, WaitingTask
@@ -220,7 +221,8 @@ def _insist(ask: Callable[[], Any], task: str, turgor: Turgor, retry_policy: dic
             policy = {key: retry_policy[key] for key in _RETRY_OPTIONS if key in retry_policy}
             retry_over_time(ask, UNREACHABLE, **policy)
     except UNREACHABLE as error:
-        raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {error}") from error
+        reason = error.__cause__ if isinstance(error, ServerUnreachable) else error
+        raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {reason}") from error
 
 
 def _due_us(eta: str, timezone: Any) -> int:

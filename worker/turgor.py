@@ -18,7 +18,9 @@ from ..limits.account_book import check_scope
 from ..limits.config import LimitsConfig
 from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
+from ..limits.limits_version import LimitsVersion
 from ..limits.lua import Client
+from ..limits.publication import KEPT_VERSIONS
 from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
@@ -58,7 +60,8 @@ class Turgor:
     app:
         The Celery app. Its broker must be Redis or Valkey.
     limits:
-        A path to a TOML file, a dict, or a `LimitsConfig`. Nothing: what Redis holds.
+        A path to a TOML file, a dict, or a `LimitsConfig`, put in force when they are new to the realm; a restart
+        undoes nothing that was applied since. Nothing: what Redis holds.
     realm:
         The name of this set of limits and of the work under it, where several share a server.
     dispatcher:
@@ -148,7 +151,41 @@ class Turgor:
 
     @cached_property
     def view(self) -> LimitsView:
-        return LimitsView(LimitsRegistry(self.client, self.keys), self.limits)
+        return LimitsView(self.registry, self.limits, program=self.program)
+
+    @cached_property
+    def registry(self) -> LimitsRegistry:
+        """The definitions that are in force, their history, and what changes them."""
+        return LimitsRegistry(self.client, self.keys)
+
+    @property
+    def program(self) -> str:
+        """The name under which the app brings its limits."""
+        return self.app.main or "app"
+
+    def apply_limits(
+        self,
+        config: str | PathLike[str] | Mapping[str, Any] | LimitsConfig,
+        *,
+        expected_version: int | None = None,
+        by: str = "",
+        note: str = "",
+    ) -> LimitsVersion:
+        """Put limits in force for the whole realm, waiting work included, until the app itself brings new ones.
+
+        The options and the errors are those of `LimitsRegistry.apply`.
+        """
+        self.bring_first()
+        return self.registry.apply(config, expected_version=expected_version, by=by, note=note)
+
+    def limits_history(self, most: int = KEPT_VERSIONS) -> tuple[LimitsVersion, ...]:
+        """The last versions of the limits, the one in force first."""
+        return self.registry.history(most)
+
+    def bring_first(self) -> None:
+        """Bring what the app brings if nothing is in force yet, so that it does not come later and undo what is applied now."""
+        if self.limits is not None and not self.registry.version():
+            self.view.refresh()
 
     def dispatcher(self) -> Dispatcher:
         """A dispatcher of this realm. Any number may run, anywhere."""
@@ -223,7 +260,7 @@ class Turgor:
     @cached_property
     def limiter(self) -> HierarchicalLimiter:
         """A limiter on the same budgets, for calls that are no tasks."""
-        return HierarchicalLimiter(self.client, self.limits, realm=self.keys.realm)
+        return HierarchicalLimiter(self.client, self.limits, realm=self.keys.realm, program=self.program)
 
     def _stored(self, task_id: str) -> Iterator[tuple[str, Call, Lane]]:
         """Every attempt of the task that is here, with the lanes that it may be in."""

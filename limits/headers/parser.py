@@ -102,10 +102,17 @@ class HeaderParser:
     def _read_quotas(self, seen: dict[str, str], now_s: float) -> Iterator[Quota]:
         if RESET_AFTER in seen:
             # Discord's: the same moment as x-ratelimit-reset, without a clock.
-            seen["x-ratelimit-reset"] = seen[RESET_AFTER]
-        yield from read_fields(seen, now_s, self._tally)
+            understood = seconds_until(seen[RESET_AFTER], now_s) is not None
+            self._tally.count_header(HeaderFamily.X_RATELIMIT, understood=understood)
+            if understood:
+                seen["x-ratelimit-reset"] = seen[RESET_AFTER]
+        fields = read_fields(seen, now_s, self._tally)
+        yield from fields
         for triple in PLAIN_TRIPLES:
-            yield from triple.read(seen, now_s, self._tally)
+            quotas = triple.read(seen, now_s, self._tally)
+            # The three headers repeat one item of the field, and cannot say what it counts.
+            if not fields or triple.family is not HeaderFamily.RATELIMIT:
+                yield from quotas
         yield from read_tokens(seen, now_s, self._tally)
 
 

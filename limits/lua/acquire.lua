@@ -12,14 +12,16 @@
 -- ARGV lease_us: microseconds that a slot lasts
 -- ARGV requests: units for limits that count requests
 -- ARGV tokens: units for limits that count tokens
+-- ARGV behind: the line that must be empty, so that nobody is overtaken; '' for none
 -- ARGV rules...: the account, as parts/account.lua reads it
 --
--- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us, scope, id}: 1 or 0; the
+-- Returns {allowed, binding, remaining, retry_after_us, reset_after_us, now_us, scope, id}: 1, 0, or -1
+-- if only those who wait are in the way, and take_turn.lua knows whether they are still there; the
 -- position of the limit that binds, from 1 (0: none of them); units; microseconds, -1 for never; the
 -- time of the charge, which settle.lua asks for; what binds, if it is no limit of the account.
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
 local limits, scopes = account(rules)
-local allowed, binding, retry_after = decide(limits, scopes, cost, holder, now + tonumber(lease_us))
+local allowed, binding, retry_after = decide(limits, scopes, cost, holder, now + tonumber(lease_us), behind)
 
 ledger.save()
 if not binding then

@@ -1,7 +1,7 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: account.lua
 -- include: regulator_reply.lua
+-- include: account.lua
 --
 -- Takes a service at its word, where it is stricter than the limits. It said what it has left until
 -- a reset: where the scope's own limits would admit more now, no more than that is admitted until

@@ -1,35 +1,27 @@
+-- include: clock.lua
 -- include: keys.lua
--- include: retirement.lua
+-- include: publication.lua
 --
--- Makes these the realm's limits, under a new version. The old version stays for a day: work that
--- was charged under it is settled under it. Whoever sleeps over waiting work is woken.
+-- Makes these the realm's limits, under a new version, unless others are in force than the caller has
+-- read: two operators who change limits at the same time never undo each other's change unseen. What
+-- is in force already is no conflict, so a call that is repeated, because its reply was lost, is none.
 --
 -- KEYS realm: the realm's prefix
--- ARGV digest: of the configuration; the current one again changes nothing
+-- ARGV now_us: microseconds, the time that the history keeps; '' lets the server decide
+-- ARGV expected: the version that must be in force, 0 for none; '' for any
+-- ARGV digest: of the configuration
 -- ARGV config: JSON of the whole configuration
 -- ARGV rules: JSON list of scope, JSON list of its limits, for each scope
+-- ARGV by: who does it
+-- ARGV note: why
 --
--- Returns the version in force.
-local KEPT_MS = 86400000
-local BELL = key('bell')
--- Lua unpacks some 8,000 values at most, and a realm may name more loops than that.
-local CHUNK = 1000
-local version = redis.call('GET', key('version'))
-
-if version and redis.call('HGET', key('config'), 'digest') == digest then
-  return tonumber(version)
+-- Returns {status, version, record}: 'applied', 'unchanged' or 'conflict'; the version in force now;
+-- its record, a JSON object of digest, by, note, at_us; '' for none.
+if publication.is_in_force() then
+  return publication.reply('unchanged')
 end
-if version then
-  redis.call('PEXPIRE', key('limits:' .. version), KEPT_MS)
+if expected ~= '' and tonumber(expected) ~= publication.version then
+  return publication.reply('conflict')
 end
-version = redis.call('INCR', key('version'))
-redis.call('HSET', key('config'), 'digest', digest, 'json', config)
-local fields = cjson.decode(rules)
-for i = 1, #fields, CHUNK do
-  redis.call('HSET', key('limits:' .. version), unpack(fields, i, math.min(i + CHUNK - 1, #fields)))
-end
-retire_governors(key('limits:' .. version))
-if redis.call('LLEN', BELL) == 0 then
-  redis.call('RPUSH', BELL, '1')
-end
-return version
+publication.publish()
+return publication.reply('applied')

@@ -1,12 +1,14 @@
 -- include: clock.lua
 -- include: keys.lua
 -- include: account.lua
+-- include: line.lua
 --
 -- Corrects what a call has charged in tokens, once it is known what the call has cost, and frees its
 -- slots when it has ended. Tokens go back only to where they were counted, and only while they count
 -- there: given back later, they would be spent twice in one window. Tokens above the estimate are
 -- charged now, whether they fit or not, because they are spent. A correction has a name, and one
--- that comes again changes nothing: redis-py repeats a command whose reply was lost.
+-- that comes again changes nothing: redis-py repeats a command whose reply was lost. Who waits for
+-- what was freed is woken.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
@@ -14,6 +16,7 @@
 -- ARGV charged_at_us: when the call was charged, as acquire.lua said
 -- ARGV holder: whose slots are freed; '' for nobody's
 -- ARGV tokens: units to charge; below 0, units to give back
+-- ARGV opens: 'scope id' of the limits that open a bit by this, with \31 between them
 -- ARGV rules...: the account, as parts/account.lua reads it
 --
 -- Returns 'settled', or 'known' if the correction had been made. Remembers its name for a minute.
@@ -45,4 +48,7 @@ if holder ~= '' then
   ledger.apply('finish', scopes, {requests = 1, tokens = 0}, holder)
 end
 ledger.save()
+if status == 'settled' then
+  line.wake_awaiting(opens)
+end
 return status

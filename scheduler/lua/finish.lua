@@ -29,8 +29,8 @@ end
 
 -- include: charge.lua
 lease.close(self)
--- include: advance.lua
 -- include: outcome.lua
+-- include: advance.lua
 definitions.use_current()
 if outcome ~= '' then
   report_outcome(self, outcome)

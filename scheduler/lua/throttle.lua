@@ -1,5 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
+-- include: regulator.lua
 -- include: recovery.lua
 --
 -- The service refused a running task for its rate. Its scope is closed for everybody, and the task

@@ -12,6 +12,7 @@ from redis import Redis
 
 from support import REPOSITORY
 from turgor.limits import LimitsConfig
+from turgor.limits.scope_table import ServiceTable, TokenLimits, Window
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -44,6 +45,14 @@ def test_the_python_of_a_document_runs_from_top_to_bottom(
 def test_the_limits_in_a_document_are_valid(document: Path) -> None:
     for code in blocks(document, "toml"):
         assert LimitsConfig.load(tomllib.loads(code)).definitions()
+
+
+def test_every_key_of_the_file_is_documented() -> None:
+    text = (REPOSITORY / "docs" / "limits.md").read_text()
+    tables = (ServiceTable, TokenLimits, Window)
+    missing = [f"{table.__name__}.{key}" for table in tables for key in table.model_fields if f"`{key}`" not in text]
+    assert not missing
+    assert [key for key in LimitsConfig.model_fields if f"[{key.rstrip('_')}" not in text] == []
 
 
 @pytest.mark.parametrize("document", [pytest.param(each, id=each.name) for each in DOCUMENTS])

@@ -214,7 +214,7 @@ def test_without_limits_everything_passes(calls: Calls) -> None:
 def test_the_server_decides_what_time_it_is(calls: Calls) -> None:
     before_us = server_time_us(calls.client)
 
-    reply = ACQUIRE(calls.client, calls.keys.prefix, "", "h", MINUTE_US, 1, 0, *Account([("global", WINDOW)]).rules)
+    reply = ACQUIRE(calls.client, calls.keys.prefix, "", "h", MINUTE_US, 1, 0, "", *Account([("global", WINDOW)]).rules)
 
     assert before_us <= int(reply[5]) <= server_time_us(calls.client)
 

@@ -28,9 +28,11 @@ from turgor.limits import (
     ServerUnreachable,
     UnknownService,
 )
-from turgor.limits.asynchronous_view import AsyncLimitsRegistry, AsyncLimitsView
+from turgor.limits.asynchronous_registry import AsyncLimitsRegistry
+from turgor.limits.asynchronous_view import AsyncLimitsView
 from turgor.limits.keys import Keys
 from turgor.limits.limit import SECOND_US
+from turgor.limits.publication import Answer
 
 LIMITS: dict[str, Any] = {
     "global": {"requests_per_minute": 20},
@@ -164,10 +166,10 @@ def test_a_burst_of_tasks_asks_once_for_the_limits(run: Callable[[Work], None], 
         asked = 0
 
         class Counting(AsyncLimitsRegistry):
-            async def version(self) -> int:
+            async def bring(self, config: LimitsConfig, program: str, *, now_us: int | None = None) -> Answer:
                 nonlocal asked
                 asked += 1
-                return await super().version()
+                return await super().bring(config, program, now_us=now_us)
 
         clock = iter([float(second) for second in range(100) for _ in range(2_000)])
         view = AsyncLimitsView(Counting(client, Keys(realm)), LimitsConfig.load(LIMITS), clock=lambda: next(clock))

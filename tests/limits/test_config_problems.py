@@ -14,7 +14,7 @@ SCOPE_KEYS = (
     "requests_per_second, requests_per_minute, requests_per_hour, requests_per_day, windows, burst_capacity, "
     "max_in_flight, token_limits, shadow"
 )
-SERVICE_KEYS = ", endpoints, breaker, adaptive"
+SERVICE_KEYS = f"{SCOPE_KEYS}, endpoints, on_unreachable, local_share, breaker, adaptive"
 HUGE = 10**5000
 
 
@@ -73,7 +73,7 @@ def test_a_value_that_is_not_allowed_names_its_path_and_what_is(line: str, probl
 def test_every_scope_has_the_same_rules(table: str) -> None:
     assert problems_in(f"[{table}]\nburst_capacity = -1\nlimit = 5\nrequest_per_hour = 5") == [
         f"{table}.burst_capacity: -1 is not allowed; use a whole number of at least 1",
-        f"{table}.limit: unknown key; use one of {SCOPE_KEYS}{SERVICE_KEYS if table == 'services.x' else ''}",
+        f"{table}.limit: unknown key; use one of {SERVICE_KEYS if table == 'services.x' else SCOPE_KEYS}",
         f"{table}.request_per_hour: unknown key; did you mean 'requests_per_hour'?",
     ]
 
@@ -91,7 +91,7 @@ def test_every_scope_has_the_same_rules(table: str) -> None:
         ('global."a\\nb" = 1', f'global."a\\nb": unknown key; use one of {SCOPE_KEYS}'),
         (f"global.{'k' * 90} = 1", f"global.{'k' * 57}...: unknown key; use one of {SCOPE_KEYS}"),
         # Scopes that bear the names of keys.
-        ("services.token_limits.x = 1", f"services.token_limits.x: unknown key; use one of {SCOPE_KEYS}{SERVICE_KEYS}"),
+        ("services.token_limits.x = 1", f"services.token_limits.x: unknown key; use one of {SERVICE_KEYS}"),
         ("services.x.endpoints.windows.x = 1", f"services.x.endpoints.windows.x: unknown key; use one of {SCOPE_KEYS}"),
         ("loops.services.x = 1", f"loops.services.x: unknown key; use one of {SCOPE_KEYS}"),
         ('loops.x."[key]" = 1', f'loops.x."[key]": unknown key; use one of {SCOPE_KEYS}'),
@@ -268,3 +268,25 @@ def test_all_mistakes_are_reported_at_once() -> None:
 )
 def test_what_only_python_can_say_is_one_line_too(tables: Any, problem: str) -> None:
     assert problems_of(tables) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('on_unreachable = "maybe"', "on_unreachable: 'maybe' is not allowed; use 'closed', 'open' or 'local'"),
+        ("on_unreachable = true", "on_unreachable: true is not allowed; use 'closed', 'open' or 'local'"),
+        ('on_unreachable = "local"\nlocal_share = 0', "local_share: 0 is not allowed; use a number above 0, and at most 1"),
+        ('on_unreachable = "local"\nlocal_share = 1.5', "local_share: 1.5 is not allowed; use a number above 0, and at most 1"),
+        ('on_unreachable = "local"\nlocal_share = nan', "local_share: nan is not allowed; use a number above 0, and at most 1"),
+        (
+            'on_unreachable = "local"\nlocal_share = "a lot"',
+            "local_share: 'a lot' is not allowed; use a number above 0, and at most 1",
+        ),
+        (
+            "local_share = 0.2",
+            'local_share: 0.2 has no effect; add on_unreachable = "local", or remove local_share',
+        ),
+    ],
+)
+def test_what_becomes_of_calls_in_an_outage_is_checked(line: str, problem: str) -> None:
+    assert problems_in(f"[services.llm_api]\n{line}") == [f"services.llm_api.{problem}"]

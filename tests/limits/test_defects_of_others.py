@@ -66,7 +66,7 @@ def test_a_state_outlives_its_use_and_not_by_much(calls: Calls, limit: Limit, sp
     """2/hour whose state expired after 30 s idle admitted again after 31 s. And without an expiry, keys pile up for ever."""
     scope = new_scope()
 
-    reply = ACQUIRE(calls.client, calls.keys.prefix, "", "h", MINUTE_US, 1, 0, *Account([(scope, limit)]).rules)
+    reply = ACQUIRE(calls.client, calls.keys.prefix, "", "h", MINUTE_US, 1, 0, "", *Account([(scope, limit)]).rules)
 
     spent_at_us = int(reply[5]) + spent_after_us
     before_us = server_time_us(calls.client)
@@ -101,7 +101,7 @@ def test_every_key_that_a_limiter_writes_expires(redis_client: Redis, realm: str
         elif token is not None:
             token.settle(90)
 
-    definitions = {"version", "config", "limits:1", "bell"}
+    definitions = {"version", "config", "configs", "history", "brought", "brought:limiter", "limits:1", "bell"}
     state = [key for key in keys_of(redis_client) if key.partition("}:")[2] not in definitions]
     assert len(state) > 8
     assert [key for key in state if ttl_ms(redis_client, key) < 0] == []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from redis import Redis
 
-from turgor.limits import Unit
+from limit_calls import START_US
+from turgor.limits import HierarchicalLimiter, Unit
 from turgor.limits.headers import MAX_WAIT_S, HeaderFamily, HeaderParser, parse_headers
 from turgor.limits.headers.http_date import parse_http_date
 from turgor.limits.headers.reset import seconds_until
@@ -335,6 +337,27 @@ def test_the_same_said_in_two_forms_is_one_quota() -> None:
     again = {name.removeprefix("X-"): value for name, value in three.items()}
 
     assert quotas(three | again) == (Quota(REQUESTS, 100, 7, 30.0),)
+
+
+def test_three_headers_that_repeat_a_field_are_not_taken_for_another_quota() -> None:
+    """Beside the field, which says that it counts tokens, the three would be taken for requests."""
+    field = {"RateLimit-Policy": '"a";q=9000;qu="tokens"', "RateLimit": '"a";r=100;t=5'}
+    three = {"RateLimit-Limit": "9000", "RateLimit-Remaining": "100", "RateLimit-Reset": "5"}
+
+    assert quotas(field | three) == (Quota(TOKENS, 9000, 100, 5.0),)
+
+
+def test_what_turgor_writes_it_reads(redis_client: Redis, realm: str) -> None:
+    tables = {"llm": {"requests_per_minute": 60, "max_in_flight": 4, "token_limits": {"per_minute": 9_000}}}
+    limiter = HierarchicalLimiter(redis_client, {"services": tables}, realm=realm)
+    limiter.acquire(service="llm", tokens=8_999, now_us=START_US)
+
+    said = quotas(limiter.usage("service:llm", now_us=START_US).headers())
+
+    assert [(quota.unit, quota.limit, quota.remaining, quota.reset_s) for quota in said] == [
+        (REQUESTS, 60, 59, 60.0),
+        (TOKENS, 9_000, 1, 60.0),
+    ]
 
 
 def test_the_malformed_are_counted_by_family_and_the_rest_is_used() -> None:

@@ -24,6 +24,7 @@ LIMITS: dict[str, Any] = {
     "services": {
         "api": {"requests_per_minute": 100, "max_in_flight": 4, "token_limits": {"per_minute": 10_000}},
         "small": {"requests_per_minute": 2},
+        "brief": {"windows": [{"limit": 1, "per": "300ms"}]},
     },
     "loops": {"*": {"requests_per_minute": 50}},
 }
@@ -256,8 +257,10 @@ def test_a_call_waits_for_its_limits_up_to_the_timeout(make: Make, redis_client:
 
     with pytest.raises(RateLimited):
         hook.get("/ok")
-
     assert stage.calls["/ok"] == 2
+
+    patient = make(service="brief", timeout=5)
+    assert [patient.get("/brief").status for _ in range(3)] == [200] * 3
 
 
 def test_many_calls_at_once_that_are_refused_close_the_service_once(make: Make, behind: Realm, stage: Stage) -> None:

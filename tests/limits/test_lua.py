@@ -9,14 +9,31 @@ import pytest
 from redis import Redis
 
 from turgor.limits.batch import ACQUIRE_MANY
+from turgor.limits.line import LEAVE_LINE, TAKE_TURN
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
+from turgor.limits.publication import BRING, PUBLISH
 from turgor.limits.rate_token import REPORT, SETTLE
-from turgor.limits.registry import PUBLISH
 from turgor.limits.regulator import CLOSE, OBSERVE, PAUSE, REGULATORS, RESUME
 from turgor.limits.service_health import HEALTH
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, ACQUIRE_MANY, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, OBSERVE, REPORT, HEALTH]
+SCRIPTS = [
+    ACQUIRE,
+    ACQUIRE_MANY,
+    BRING,
+    PEEK,
+    SETTLE,
+    PUBLISH,
+    PAUSE,
+    RESUME,
+    CLOSE,
+    REGULATORS,
+    OBSERVE,
+    TAKE_TURN,
+    LEAVE_LINE,
+    REPORT,
+    HEALTH,
+]
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -78,3 +95,34 @@ def test_a_server_that_forgot_a_script_is_told_it_again(tmp_path: Path, redis_cl
     for _ in range(2):
         redis_client.script_flush()
         assert script(redis_client, "x") == b"x"
+
+
+def test_a_part_on_demand_is_made_when_it_is_asked_for(tmp_path: Path, redis_client: Redis) -> None:
+    path = write(
+        tmp_path,
+        main="-- KEYS k: a\n-- ARGV ask: 1 or 0\n-- include on demand: part.lua\nreturn ask == '1' and load_part() or 'spared'\n",
+        part="local part = redis.call('INCR', 'made')\n",
+    )
+    assert Script(path)(redis_client, "k", 0) == b"spared"
+    assert not redis_client.exists("made")
+    assert Script(path)(redis_client, "k", 1) == 1
+
+
+def test_a_part_on_demand_that_is_there_already_is_the_same_one(tmp_path: Path, redis_client: Redis) -> None:
+    path = write(
+        tmp_path,
+        main="-- KEYS k: a\n-- include: part.lua\n-- include on demand: part.lua\nreturn part == load_part() and k\n",
+        part="local part = {}\n",
+    )
+    assert Script(path)(redis_client, "k") == b"k"
+
+
+def test_a_part_cannot_be_included_after_it_was_hidden_in_one_on_demand(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        main="-- include on demand: outer.lua\n-- include: inner.lua\n",
+        outer="-- include: inner.lua\nlocal outer = inner\n",
+        inner="local inner = 1\n",
+    )
+    with pytest.raises(ScriptError, match=r"main\.lua -> inner\.lua: made on demand before"):
+        Script(path)

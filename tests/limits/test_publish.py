@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
-from limit_calls import START_US, Ask, Calls, bucket, keys_of, new_scope, ttl_ms, window
-from turgor.limits import LimitsConfig
+import pytest
+
+from limit_calls import START_US, Ask, Calls, bucket, keys_of, new_scope, server_time_us, ttl_ms, window
+from turgor.limits import LimitsConfig, LimitsRegistry, LimitsVersion, UnknownVersion, VersionConflict
 from turgor.limits.account import Account
 from turgor.limits.limit import SECOND_US
-from turgor.limits.registry import LimitsRegistry
 
 ONE = LimitsConfig.load({"services": {"a": {"requests_per_minute": 60, "burst_capacity": 5}}})
 TWO = LimitsConfig.load({"services": {"a": {"requests_per_minute": 30}, "b": {"max_in_flight": 2}}})
@@ -22,6 +24,8 @@ def state(calls: Calls) -> dict[str, Any]:
     for key in keys_of(calls.client):
         name = key.removeprefix(calls.keys.prefix + ":")
         match calls.client.type(key):
+            case b"hash" if name == "history":
+                found[name] = {version: json.loads(record) for version, record in calls.client.hgetall(key).items()}
             case b"string":
                 found[name] = calls.client.get(key)
             case b"list":
@@ -36,11 +40,14 @@ def registry(calls: Calls) -> LimitsRegistry:
 
 
 def test_the_first_limits_are_version_one(calls: Calls) -> None:
-    assert registry(calls).publish(ONE) == 1
+    applied = registry(calls).apply(ONE, by="ada", note="go", now_us=START_US)
 
+    assert applied == LimitsVersion(1, ONE.digest, "ada", datetime.fromtimestamp(START_US / SECOND_US, UTC), "go")
     assert state(calls) == {
         "bell": [b"1"],  # a dispatcher that sleeps over waiting work is woken
         "config": {b"digest": ONE.digest.encode(), b"json": ONE.to_json().encode()},
+        "configs": {b"1": ONE.to_json().encode()},
+        "history": {b"1": {"by": "ada", "note": "go", "at_us": str(START_US), "digest": ONE.digest}},
         "limits:1": {
             b"service:a": json.dumps(
                 [["requests/1m", "window", 60, 60_000_000, 0, "requests"], ["burst", "bucket", 5, 60_000_000, 60, "requests"]]
@@ -80,7 +87,7 @@ def test_a_change_keeps_the_old_version_for_a_day(calls: Calls) -> None:
 
     assert registry(calls).publish(TWO) == 2
 
-    assert set(state(calls)) == {"bell", "config", "limits:1", "limits:2", "version"}
+    assert set(state(calls)) == {"bell", "config", "configs", "history", "limits:1", "limits:2", "version"}
     assert DAY_MS - 60_000 < ttl_ms(calls.client, calls.keys.limits(1)) <= DAY_MS
     assert ttl_ms(calls.client, calls.keys.limits(2)) == -1
     assert registry(calls).current() == TWO
@@ -92,6 +99,108 @@ def test_the_way_back_is_a_new_version(calls: Calls) -> None:
 
     assert registry(calls).version() == 3
     assert registry(calls).current() == ONE
+
+
+def test_what_was_not_read_is_not_overwritten(calls: Calls) -> None:
+    """Two operators read version 1. The second to apply is told who was first, and nothing of his is applied."""
+    mine, yours = registry(calls), registry(calls)
+    mine.apply(ONE)
+    mine.apply(TWO, expected_version=1, by="ada", note="new contract", now_us=START_US)
+    before = state(calls)
+
+    with pytest.raises(VersionConflict) as conflict:
+        yours.apply(LimitsConfig(), expected_version=1)
+
+    assert state(calls) == before
+    assert conflict.value.found == mine.history()[0]
+    assert str(conflict.value) == (
+        "version 1 of the limits was expected, and version 2 by ada at 2027-01-15 08:00:00 UTC: new contract is in force: "
+        "read them again, and apply to those"
+    )
+
+
+def test_the_first_limits_may_be_expected_to_be_the_first(calls: Calls) -> None:
+    with pytest.raises(VersionConflict, match="version 3 of the limits was expected, and no limits are in force"):
+        registry(calls).apply(ONE, expected_version=3)
+    assert registry(calls).apply(ONE, expected_version=0).version == 1
+    with pytest.raises(VersionConflict):
+        registry(calls).apply(TWO, expected_version=0)
+
+
+def test_a_repeated_apply_is_no_conflict(calls: Calls) -> None:
+    """redis-py repeats a command whose reply was lost: what it asks for is in force already."""
+    registry(calls).apply(ONE)
+    first = registry(calls).apply(TWO, expected_version=1)
+
+    assert registry(calls).apply(TWO, expected_version=1) == first
+
+
+def test_the_server_says_when_and_the_process_says_who(calls: Calls) -> None:
+    applied = registry(calls).apply(ONE)
+
+    assert abs(applied.at.timestamp() - server_time_us(calls.client) / SECOND_US) < 5
+    assert "@" in applied.by
+
+
+def test_every_version_can_be_read_and_put_in_force_again(calls: Calls) -> None:
+    for number, config in enumerate((ONE, TWO, LimitsConfig())):
+        registry(calls).apply(config, by=f"user {number}", note='ünïcode \u2028 "quoted"')
+
+    history = registry(calls).history()
+
+    assert [(each.version, each.by, each.digest) for each in history] == [
+        (3, "user 2", LimitsConfig().digest),
+        (2, "user 1", TWO.digest),
+        (1, "user 0", ONE.digest),
+    ]
+    assert history[0].note == 'ünïcode \\u2028 "quoted"'
+    assert registry(calls).history(1) == history[:1]
+    assert registry(calls).at(2) == TWO
+    assert registry(calls).apply(registry(calls).at(1)).version == 4
+    assert registry(calls).current() == ONE
+
+
+def test_a_hundred_versions_are_kept(calls: Calls) -> None:
+    for number in range(1, 106):
+        registry(calls).apply({"global": {"requests_per_minute": number}})
+
+    assert [each.version for each in registry(calls).history(500)] == list(range(105, 5, -1))
+    assert calls.client.hlen(calls.keys("history")) == calls.client.hlen(calls.keys("configs")) == 100
+    assert registry(calls).at(6).global_.requests_per_minute == 6
+    with pytest.raises(UnknownVersion, match="version 5 of the limits is not here: the last one is 105, and 100 are kept"):
+        registry(calls).at(5)
+
+
+def test_a_realm_without_limits_has_no_history(calls: Calls) -> None:
+    assert registry(calls).history() == ()
+    with pytest.raises(UnknownVersion, match="no limits were ever applied"):
+        registry(calls).at(1)
+
+
+def test_a_note_has_a_bound(calls: Calls) -> None:
+    with pytest.raises(ValueError, match="note: 1001 characters are too many; use at most 1000"):
+        registry(calls).apply(ONE, note="x" * 1001)
+
+
+def test_an_amendment_is_made_to_what_is_in_force_by_then(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else applies between the reading and the writing: both changes are in force."""
+    reader = registry(calls)
+    reader.apply(ONE)
+    read, others = reader.version, [1]
+
+    def version() -> int:
+        found = read()
+        if others:
+            others.pop()
+            registry(calls).amend("global", {"max_in_flight": 9})
+        return found
+
+    monkeypatch.setattr(reader, "version", version)
+
+    assert reader.amend("service:a", {"requests_per_minute": 7, "burst_capacity": None}).version == 3
+    assert registry(calls).at(3).to_dict() == {"global": {"max_in_flight": 9}, "services": {"a": {"requests_per_minute": 7}}}
+    with pytest.raises(VersionConflict):
+        reader.amend("service:a", {"requests_per_minute": 8}, expected_version=2)
 
 
 def test_no_limits_at_all_can_be_published(calls: Calls) -> None:

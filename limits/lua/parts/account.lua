@@ -1,5 +1,5 @@
 -- include: ledger.lua
--- include: regulator.lua
+-- include: regulated.lua
 --
 -- The limits that a call brings along: the names of its scopes, then scope, id, kind, capacity,
 -- period, refill, unit of each limit. What else holds its scopes is known here alone.
@@ -28,8 +28,7 @@ end
 local function regulators_of(scopes, limits)
   local regulators = {}
   for scope in string.gmatch(scopes, SCOPE) do
-    regulator.scale(scope, limits)
-    regulator.join(scope, regulators)
+    regulated.join(scope, limits, regulators)
   end
   return regulators
 end

@@ -12,8 +12,16 @@ else
   now = time[1] * 1000000 + time[2]
 end
 
+-- Most numbers that a call writes are times, the same ones again and again.
+local texts = {}
+
 local function whole(number)
-  return string.format('%.0f', number)
+  local text = texts[number]
+  if not text then
+    text = string.format('%.0f', number)
+    texts[number] = text
+  end
+  return text
 end
 
 -- How long a key may live that is of no use after `time`.

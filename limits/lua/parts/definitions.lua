@@ -1,5 +1,5 @@
 -- include: ledger.lua
--- include: regulator.lua
+-- include: regulated.lua
 --
 -- What the realm's limits are. Each version of them is one hash: scope -> JSON list of rules. A
 -- scope that is not named takes its template's rules (`loop:*`), with state of its own. What else
@@ -54,8 +54,7 @@ function definitions.of(name, template)
     for i, rule in ipairs(rules_of(name) or template and rules_of(template) or {}) do
       limits[i] = ledger.limit(name, rule)
     end
-    regulator.scale(name, limits)
-    regulator.join(name, limits)
+    regulated.join(name, limits, limits)
     scope = {name = name, limits = limits}
     definitions.scopes[name] = scope
   end

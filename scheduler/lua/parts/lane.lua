@@ -40,10 +40,10 @@ function lane.at(name)
   return self
 end
 
--- A waiting task as {requests, tokens, task}.
+-- A waiting task as {requests, tokens, task}, and its costs as text.
 function lane.cost(element)
   local weight, tokens, task = string.match(element, ELEMENT)
-  return {requests = tonumber(weight), tokens = tonumber(tokens), task = task}
+  return {requests = tonumber(weight), tokens = tonumber(tokens), task = task, weight = weight, tokens_text = tokens}
 end
 
 -- Drops what was taken from the list.

@@ -1,5 +1,5 @@
--- include: advance.lua
 -- include: outcome.lua
+-- include: advance.lua
 --
 -- Takes back a task whose lease has lapsed, or that its worker gave up. It goes to the head of its
 -- lane and is released again under a new fence. What its dead attempt spent in a window stays spent

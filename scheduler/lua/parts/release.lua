@@ -14,7 +14,7 @@ local function next_fence()
     release.fence = tonumber(redis.call('GET', key('fence')) or 0)
   end
   release.fence = release.fence + 1
-  return whole(release.fence)
+  return string.format('%.0f', release.fence)
 end
 
 local function write_messages()
@@ -42,7 +42,7 @@ function release.make(self, head, claim_within)
   ledger.apply('hold', self.scopes, head, head.task, lease.slot_until(deadline))
   release.tasks[at], release.fences[at], release.queues[at] = head.task, fence, self.queue
   release.records[2 * at - 1], release.records[2 * at] = head.task, lease.record({
-    fence = fence, claimant = '', lane = self.name, released_at = now, requests = head.requests, tokens = head.tokens,
+    fence = fence, claimant = '', lane = self.name, released_at = now, requests = head.weight, tokens = head.tokens_text,
     charged = lease.charged(self.scopes, head),
   })
   release.deadlines[2 * at - 1], release.deadlines[2 * at] = whole(deadline), head.task

@@ -7,6 +7,8 @@
 -- second in the alphabet would never be served. A lane without tasks has neither.
 local TURNS = key('turns')
 local TURN = '\30([^\29]*)\29([^\29]*)\29([^\30]*)'
+-- Most lanes keep and owe nothing: they share this.
+local NONE = {}
 local turn = {lanes = {}, changed = {}}
 
 local function is_any_kept()
@@ -19,9 +21,10 @@ end
 local function of(name)
   local self = turn.lanes[name]
   if not self then
-    self = {tags = {}, debts = {}}
+    self = {tags = NONE, debts = NONE}
     local stored = is_any_kept() and redis.call('HGET', TURNS, name)
     if stored then
+      self.tags, self.debts = {}, {}
       for gate, tag, debt in string.gmatch(stored, TURN) do
         self.tags[gate], self.debts[gate] = tonumber(tag), tonumber(debt)
       end
@@ -39,7 +42,11 @@ end
 
 -- The gate lets the lane go.
 function turn.keep(name, gate, tag)
-  of(name).tags[gate] = tag
+  local self = of(name)
+  if self.tags == NONE then
+    self.tags = {}
+  end
+  self.tags[gate] = tag
   turn.changed[name] = true
 end
 
@@ -58,14 +65,15 @@ end
 -- The lane is released. Where it had no turn, and others wait or have had theirs, it owes what it cost.
 function turn.spend(name, gates, cost)
   local self = of(name)
-  local debts = {}
+  local debts = NONE
   for _, each in ipairs(gates) do
     if not self.tags[each.id] and (is_any_kept() or not each.is_empty and fair_queue.peek(each)) then
+      debts = debts == NONE and {} or debts
       debts[each.id] = cost[each.unit]
     end
   end
   if next(self.tags) or next(self.debts) or next(debts) then
-    self.tags, self.debts = {}, debts
+    self.tags, self.debts = NONE, debts
     turn.changed[name] = true
   end
 end

@@ -1,0 +1,110 @@
+"""A publication is what a process sends to change a realm's limits, and what it makes of the answer. Reads and writes nothing."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .config import LimitsConfig
+from .errors import VersionConflict
+from .limits_version import LimitsVersion
+from .lua import LIMITS_LUA, Script
+from .quotation import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .limit import Limit
+
+    Values: TypeAlias = tuple[str | int, ...]
+
+PUBLISH = Script(LIMITS_LUA / "publish.lua")
+BRING = Script(LIMITS_LUA / "bring.lua")
+KEPT_VERSIONS = 100
+_MAX_TEXT = 1_000
+
+
+class Published(StrEnum):
+    """What came of a publication; see `publish.lua` and `bring.lua`."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    CONFLICT = "conflict"
+    SUPERSEDED = "superseded"
+    WANTED = "wanted"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a script said: what came of it, and the version in force now, with its record if there is one."""
+
+    status: Published
+    version: int
+    record: LimitsVersion | None
+
+    @classmethod
+    def read(cls, reply: Sequence[Any]) -> Answer:
+        status, version, record = reply
+        return cls(Published(status.decode()), version, LimitsVersion.from_record(version, record) if record else None)
+
+    def applied(self, expected: int | None) -> LimitsVersion:
+        """The version in force, or `VersionConflict`."""
+        if self.status is Published.CONFLICT or self.record is None:
+            raise VersionConflict(expected or 0, self.record)
+        return self.record
+
+
+def application(config: LimitsConfig, expected: int | None, by: str, note: str, now_us: int | None) -> Values:
+    """What publish.lua takes after the realm's prefix."""
+    return (_time(now_us), "" if expected is None else expected, *_content(config), *_signature(by, note))
+
+
+def question(config: LimitsConfig, program: str, now_us: int | None) -> Values:
+    """What bring.lua takes after the realm's prefix, to learn whether the configuration is wanted."""
+    return (_time(now_us), program, config.digest, "", "", "", "")
+
+
+def delivery(config: LimitsConfig, program: str, now_us: int | None) -> Values:
+    """What bring.lua takes after the realm's prefix, with the configuration."""
+    return (_time(now_us), program, *_content(config), *_signature("", f"brought by {program}"))
+
+
+def whoami() -> str:
+    """The user and the host of this process."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a number that has no name
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _time(now_us: int | None) -> int | str:
+    return "" if now_us is None else now_us
+
+
+def _content(config: LimitsConfig) -> tuple[str, str, str]:
+    rules: list[str] = []
+    for scope, limits in config.definitions().items():
+        rules += (scope, json.dumps([_as_rule(limit) for limit in limits]))
+    for service, table in config.services.items():
+        if governors := table.governors():
+            rules += (f"governors:{service}", json.dumps(governors))
+    return config.digest, config.to_json(), json.dumps(rules)
+
+
+def _signature(by: str, note: str) -> tuple[str, str]:
+    return _text("by", by or whoami()), _text("note", note)
+
+
+def _text(name: str, text: str) -> str:
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"{name}: {len(text)} characters are too many; use at most {_MAX_TEXT}")
+    return one_line(text)
+
+
+def _as_rule(limit: Limit) -> list[str | int]:
+    return [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]
