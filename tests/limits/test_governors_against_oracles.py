@@ -88,7 +88,9 @@ def test_breaker_and_adaptive_share_decide_as_the_pure_ones(calls: Calls, steps:
             holder = f"h{number}"
             expected_us = breaker.allow_at(circuit, now_us)
             scaled = breaker.share(breaker.current(circuit, now_us), now_us) * share.current(factor, now_us).factor
-            decision = account.decision(ACQUIRE(calls.client, calls.keys.prefix, now_us, holder, LEASE_US, 1, 0, "", *account.rules))
+            decision = account.decision(
+                ACQUIRE(calls.client, calls.keys.prefix, now_us, holder, LEASE_US, 1, 0, "", *account.rules)
+            )
             assert decision.allowed is (expected_us == now_us), (number, step)
             if decision.allowed:
                 circuit = breaker.admit(circuit, holder, now_us, now_us + LEASE_US)
