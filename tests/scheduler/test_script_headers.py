@@ -182,7 +182,7 @@ def test_every_part_is_included_by_somebody() -> None:
         for path in (*PATHS, *PARTS)
         for name in re.findall(r"^-- include(?: on demand)?: (\S+)$", path.read_text(), re.MULTILINE)
     }
-    assert included == {path.name for path in PARTS}
+    assert {name for name in included if not name.startswith("../")} == {path.name for path in PARTS}
 
 
 def test_a_part_stands_in_a_script_once_whoever_includes_it() -> None:

@@ -107,7 +107,7 @@ local function expire(name, time)
   end
 end
 
-local function list(record)
+local function enlist(record)
   redis.call('ZREMRANGEBYSCORE', REGULATORS, '-inf', whole(now))
   redis.call('ZADD', REGULATORS, whole(record.spent_at), record.scope)
   expire(REGULATORS, tonumber(redis.call('ZRANGE', REGULATORS, -1, -1, 'WITHSCORES')[2]))
@@ -133,7 +133,7 @@ function regulator.save(record)
   end
   if is_relisted then
     expire(record.key, spent)
-    list(record)
+    enlist(record)
   end
 end
 
