@@ -190,7 +190,9 @@ def test_check_says_all_mistakes_at_once(run: Run, tmp_path: Path) -> None:
 
 def test_check_gives_advice_and_is_strict_if_asked(run: Run, tmp_path: Path) -> None:
     useless = tmp_path / "limits.toml"
-    useless.write_text("[global]\nrequests_per_second = 1\nrequests_per_minute = 100\n[services.api]\n[services.single]\n[services.llm]\n")
+    useless.write_text(
+        "[global]\nrequests_per_second = 1\nrequests_per_minute = 100\n[services.api]\n[services.single]\n[services.llm]\n"
+    )
     output = run("check", str(useless)).output
     assert "global.requests_per_minute: 100 in 1m can never bind, because requests_per_second = 1 in 1s is tighter" in output
     assert "no mistakes" in output
