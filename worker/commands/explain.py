@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ...scheduler.explanation import TaskState
 from .group import turgor_of
 
 
@@ -14,4 +15,6 @@ from .group import turgor_of
 @click.pass_context
 def explain(ctx: click.Context, task_id: str, **_: Any) -> None:
     """Say where the task TASK_ID is, and which limit holds it."""
-    click.echo(str(turgor_of(ctx).explain(task_id)))
+    found = turgor_of(ctx).explain(task_id)
+    remark = ". It has ended, is not limited, or was never here" if found.state is TaskState.UNKNOWN else ""
+    click.echo(f"{found}{remark}")
