@@ -70,6 +70,14 @@ def test_every_key_of_the_file_is_documented() -> None:
     assert [key for key in LimitsConfig.model_fields if f"[{key.rstrip('_')}" not in text] == []
 
 
+def test_the_keys_that_are_listed_for_token_limits_and_windows_are_those_that_the_file_takes() -> None:
+    """`shadow` was once listed for `token_limits`, which does not take it."""
+    text = (REPOSITORY / "docs" / "limits.md").read_text()
+    for table, start in ((TokenLimits, "Keys of `token_limits`:"), (Window, "Keys of one entry of `windows`:")):
+        listed = text.partition(start)[2].partition(".\n")[0].partition("Keys of")[0]
+        assert set(re.findall(r"`(\w+)`", listed)) == set(table.model_fields)
+
+
 def test_the_readme_leads_to_every_page() -> None:
     pages = {f"docs/{page.name}" for page in (REPOSITORY / "docs").glob("*.md")} | {"docs/decisions"}
     assert pages - set(LINK.findall((REPOSITORY / "README.md").read_text())) == set()

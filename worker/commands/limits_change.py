@@ -45,9 +45,13 @@ def check(ctx: click.Context, *, file: str, strict: bool) -> None:
     for line in warnings:
         click.echo(f"{file}: {line}", err=True)
     if warnings and strict:
-        raise click.ClickException(f"{file}: {len(warnings)} warnings, and --strict")
+        raise click.ClickException(f"{file}: {_counted(len(warnings), 'warning')}, and --strict")
     count = sum(map(len, config.definitions().values()))
-    click.echo(f"{file}: {count} limits on {len(config.definitions())} scopes, no mistakes")
+    click.echo(f"{file}: {_counted(count, 'limit')} on {_counted(len(config.definitions()), 'scope')}, no mistakes")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @click.command()
