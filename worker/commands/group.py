@@ -61,12 +61,12 @@ def turgor(ctx: click.Context, app_name: str | None, **_: Any) -> None:
         ctx.obj = getattr(ctx.obj, "app", None)
 
 
-def _app_named(name: str) -> Celery:
+def _app_named(name: str) -> Celery[Any]:
     from celery import Celery
     from celery.app.utils import find_app
 
     try:
-        found = find_app(name)
+        found: object = find_app(name)
     except (ImportError, AttributeError) as error:
         # Celery takes an attribute that is missing for a module; the first error names what is missing.
         first = error.__context__ if isinstance(error.__context__, AttributeError) else error
