@@ -36,7 +36,13 @@ _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
     _script("throttle"),
     _script("settle_tokens"),
 )
-SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS)
+_WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED = _script("withdraw"), _script("discard_lane"), _script("discard_delayed")
+SCRIPTS = (
+    _SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS,
+    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED,
+)  # fmt: skip
+# Stands where an expired task has the limit that held it; no limit has such a name.
+_REVOKED = "\x1drevoked"
 
 
 class Submitted(StrEnum):
@@ -112,11 +118,15 @@ class WaitingTask:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredTask:
-    """A task that waited too long: the limit that held it (`""`: none), and its envelope with the holes."""
+    """A task that was taken out and whose caller is to be told, with its envelope and the holes in it.
+
+    It waited too long (`held_by`: the limit that held it, `""` for none), or somebody `revoked` it.
+    """
 
     task: str
     held_by: str
     template: bytes
+    revoked: bool = False
 
 
 class Scheduler:
@@ -172,10 +182,21 @@ class Scheduler:
         _, found = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(self.keys("expired"), count=most))
         tasks: list[ExpiredTask] = []
         for name, record in found.items():
-            task, (held_by, _, stored) = name.decode(), record.partition(b"\x1e")
-            if self.client.set(self.keys(f"settling:{task}"), 1, nx=True, ex=SETTLE_WITHIN_S):
-                tasks.append(ExpiredTask(task, held_by.decode(), stored[TOKEN_BYTES:]))
+            if taken := self._to_be_told(name.decode(), record):
+                tasks.append(taken)
         return tasks
+
+    def expired_one(self, task: str) -> ExpiredTask | None:
+        """The same for one task; None if there is nothing to tell, or somebody else is at it."""
+        record = cast("bytes | None", self.client.hget(self.keys("expired"), task))
+        return None if record is None else self._to_be_told(task, record)
+
+    def _to_be_told(self, task: str, record: bytes) -> ExpiredTask | None:
+        if not self.client.set(self.keys(f"settling:{task}"), 1, nx=True, ex=SETTLE_WITHIN_S):
+            return None
+        reason, _, stored = record.partition(b"\x1e")
+        revoked = reason == _REVOKED.encode()
+        return ExpiredTask(task, "" if revoked else reason.decode(), stored[TOKEN_BYTES:], revoked)
 
     def settle(self, task: str) -> None:
         """Forget an expired task, once its caller knows."""
@@ -241,6 +262,26 @@ class Scheduler:
     def cancel(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Cancelled:
         """Take a task out that waits or is delayed."""
         return Cancelled(self._run(_CANCEL, self._realm, now_us, task, lane.name, weight, tokens).decode())
+
+    def withdraw(
+        self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, revoked: bool = False, now_us: int | str = ""
+    ) -> Cancelled:
+        """Take a task out that no worker has yet: `cancel`, and also from the broker's queue.
+
+        One that is `revoked` stands among the `expired` until its caller has been told and it is settled.
+        """
+        reason = _REVOKED if revoked else ""
+        return Cancelled(
+            self._run(_WITHDRAW, self._realm, now_us, task, lane.name, weight, tokens, reason, self._claim_within_us).decode()
+        )
+
+    def discard_lane(self, lane: Lane, most: int, *, now_us: int | str = "") -> int:
+        """Discard at most so many tasks that wait in a lane, the newest first. Returns how many there were."""
+        return self._run(_DISCARD_LANE, self._realm, now_us, lane.name, most)
+
+    def discard_delayed(self, entries: Iterable[bytes], *, now_us: int | str = "") -> int:
+        """Discard delayed tasks, given as the members of `delayed`. Returns how many were still there."""
+        return self._run(_DISCARD_DELAYED, self._realm, now_us, *entries)
 
     def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
         """Where a task is, and what holds it."""
