@@ -24,6 +24,7 @@ from ..scheduler.scheduler import SECOND_US, WaitingTask
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
 from .envelope import FENCE_HEADER, task_key, template
 from .errors import UnroutableTask, UnsupportedProtocol
+from .purge import PurgingConnection
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -36,6 +37,10 @@ _OWN_TASKS = "celery."
 
 class GateAMQP(AMQP):
     """`app.amqp` of an app with Turgor."""
+
+    @cached_property
+    def Connection(self) -> type[PurgingConnection]:  # noqa: N802  Celery's name
+        return type("PurgingConnection", (PurgingConnection,), {"turgor": self.app.turgor})
 
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:

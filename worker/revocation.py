@@ -17,9 +17,10 @@ from celery.utils.log import get_logger
 from kombu.utils.imports import symbol_by_name
 
 from ..scheduler.scheduler import Cancelled
-from .caller import Call
 from .envelope import stored_attempts
 from .expiry import tell
+from .purge import purge
+from .withdrawal import withdraw
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -48,6 +49,14 @@ class GateControl(Control):
             callback(own)
         return [own, *(replies or [])]
 
+    def purge(self, connection: Any = None) -> int:
+        """Celery's `purge`, and the tasks that wait for these queues or are delayed. Returns how many were discarded."""
+        turgor = self.app.amqp.app.turgor
+        waiting = sum(purge(turgor, queue) for queue in list(self.app.amqp.queues.consume_from))
+        return waiting + super().purge(connection)
+
+    discard_all = purge
+
 
 @dataclass(frozen=True)
 class GatedControl:
@@ -69,22 +78,10 @@ def revoke(turgor: Turgor, task_ids: Iterable[str]) -> list[str]:
     """Take tasks out that no worker has, and tell their callers. Returns the ids of those that were taken out."""
     taken: list[str] = []
     for task_id, key, message in stored_attempts(turgor.client, turgor.keys, task_ids):
-        if _withdraw(turgor, key, message, revoked=True) is Cancelled.CANCELLED:
+        if withdraw(turgor, key, message, revoked=True) is Cancelled.CANCELLED:
             taken.append(task_id)
             _tell(turgor, key)
     return taken
-
-
-def _withdraw(turgor: Turgor, key: str, message: dict[str, Any], *, revoked: bool) -> Cancelled:
-    queue = turgor.broker_key(message["properties"]["delivery_info"]["routing_key"])
-    call = Call.from_headers(message["headers"])
-    for limited in (True, False):
-        done = turgor.scheduler.withdraw(
-            key, call.lane(queue, limited=limited), weight=call.weight, tokens=call.tokens or 0, revoked=revoked
-        )
-        if done is not Cancelled.UNKNOWN:
-            return done
-    return Cancelled.UNKNOWN
 
 
 def _tell(turgor: Turgor, key: str) -> None:
