@@ -39,7 +39,7 @@ class GateAMQP(AMQP):
     """`app.amqp` of an app with Turgor."""
 
     @cached_property
-    def Connection(self) -> type[PurgingConnection]:  # noqa: N802  Celery's name
+    def Connection(self) -> type[PurgingConnection]:  # noqa: N802  # pyright: ignore[reportIncompatibleVariableOverride]
         return type("PurgingConnection", (PurgingConnection,), {"turgor": self.app.turgor})
 
     @cached_property

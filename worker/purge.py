@@ -42,7 +42,7 @@ class PurgingChannel(Channel):
     turgor: ClassVar[Turgor]
 
     def queue_purge(self, queue: str, **options: Any) -> int:
-        return purge(self.turgor, queue) + super().queue_purge(queue, **options)
+        return purge(self.turgor, queue) + (super().queue_purge(queue, **options) or 0)
 
 
 class PurgingConnection(Connection):
@@ -52,7 +52,8 @@ class PurgingConnection(Connection):
 
     def create_transport(self) -> Any:
         transport: Any = super().create_transport()
-        transport.Channel = _purging(transport.Channel, self.turgor)
+        if hasattr(transport, "Channel"):  # one of kombu's virtual transports, as that for Redis
+            transport.Channel = _purging(transport.Channel, self.turgor)
         return transport
 
 

@@ -96,7 +96,7 @@ def test_a_released_task_that_no_worker_has_popped_is_revoked_and_charged_nothin
 
 def test_many_are_revoked_at_once(proj: ModuleType) -> None:
     proj.turgor.pause("service:api")
-    results = group(proj.call.s(i) for i in range(20)).delay()
+    results: Any = group(proj.call.s(i) for i in range(20)).delay()
     results.revoke()
     assert {each.state for each in results} == {"REVOKED"}
 
@@ -115,7 +115,7 @@ def test_who_listens_is_told_as_by_a_worker(proj: ModuleType) -> None:
     task_revoked.connect(lambda **told: heard.append(told), weak=False, dispatch_uid="test")
     result = waiting(proj)
     with proj.app.connection_for_read() as connection:
-        receiver = EventReceiver(connection, handlers={"task-revoked": heard.append}, app=proj.app)
+        receiver: Any = EventReceiver(connection, handlers={"task-revoked": heard.append}, app=proj.app)
         with receiver.consumer_context(wakeup=False) as (own, *_):
             assert drained(own), "subscribed"
             result.revoke()
