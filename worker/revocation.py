@@ -76,12 +76,15 @@ class GatedControl:
 
 def revoke(turgor: Turgor, task_ids: Iterable[str]) -> list[str]:
     """Take tasks out that no worker has, and tell their callers. Returns the ids of those that were taken out."""
-    taken: list[str] = []
-    for task_id, key, message in stored_attempts(turgor.client, turgor.keys, task_ids):
-        if withdraw(turgor, key, message, revoked=True) is Cancelled.CANCELLED:
-            taken.append(task_id)
-            _tell(turgor, key)
-    return taken
+    found = stored_attempts(turgor.client, turgor.keys, task_ids)
+    return [task_id for task_id, key, message in found if _revoke(turgor, key, message)]
+
+
+def _revoke(turgor: Turgor, key: str, message: dict[str, Any]) -> bool:
+    if withdraw(turgor, key, message, revoked=True) is not Cancelled.CANCELLED:
+        return False
+    _tell(turgor, key)
+    return True
 
 
 def _tell(turgor: Turgor, key: str) -> None:

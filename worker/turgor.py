@@ -39,6 +39,7 @@ from .envelope import stored_messages
 from .errors import AlreadyInstalled, UnsupportedBroker
 from .expiry import tell
 from .gate import GatedAMQP
+from .loop import Loop
 from .revocation import GatedControl
 
 if TYPE_CHECKING:
@@ -224,6 +225,10 @@ class Turgor:
             There is no such service, or no such kind of scope.
         """
         return self.limiter.usage(scope)
+
+    def loop(self, name: str, *, type: str = "", **options: Any) -> Loop:  # noqa: A002  the word of the limits
+        """A loop of the app: submits, alone or many at once, says where its work is, takes it back; see `Loop`."""
+        return Loop(self, name, type=type, **options)
 
     def estimates(self) -> dict[str, Estimate]:
         """What is learned of the cost of tasks in tokens, by task name: those that `current.settle` has spoken for."""
