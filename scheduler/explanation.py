@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class TaskState(StrEnum):
@@ -38,6 +39,10 @@ class Explanation:
     opens_in_s:
         Seconds until that limit would let one task of this cost go, or until the delay ends. Not the
         task's own start, if others wait before it. `inf` where nobody knows: a scope is paused.
+    expected_in_s:
+        Seconds until the task will be released, if nobody new comes and what goes first costs as much as it does; for a
+        delayed one, until its time comes. None where nobody knows: what holds it is paused, or waits for work to
+        end. `scheduler/lua/parts/forecast.lua` has the formula.
     """
 
     task: str
@@ -45,13 +50,20 @@ class Explanation:
     ahead: int = 0
     held_by: str = ""
     opens_in_s: float = 0.0
+    expected_in_s: float | None = None
 
     def __str__(self) -> str:
         if self.state is TaskState.DELAYED:
             return f"{self.task}: delayed for {self.opens_in_s:.1f} s more"
         if self.state is not TaskState.WAITING:
             return f"{self.task}: {self.state}"
-        return f"{self.task}: waiting, {self.ahead} ahead in its lane, {self._held}"
+        start = "" if self.expected_in_s is None else f"; expected to start in {self.expected_in_s:.1f} s"
+        return f"{self.task}: waiting, {self.ahead} ahead in its lane, {self._held}{start}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers and text, ready for JSON; `opens_in_s` is None where it is infinite."""
+        opens_in_s = None if self.opens_in_s == math.inf else self.opens_in_s
+        return {**asdict(self), "state": str(self.state), "opens_in_s": opens_in_s}
 
     @property
     def _held(self) -> str:

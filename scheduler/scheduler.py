@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
 from .explanation import Explanation, TaskState
 from .lane import Lane
+from .pipeline import run_many
 
 SECOND_US = 1_000_000
 TOKEN_BYTES = 8
@@ -36,7 +37,13 @@ _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
     _script("throttle"),
     _script("settle_tokens"),
 )
-SCRIPTS = (_SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS)
+_WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED = _script("withdraw"), _script("discard_lane"), _script("discard_delayed")
+SCRIPTS = (
+    _SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS,
+    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED,
+)  # fmt: skip
+# Stands where an expired task has the limit that held it; no limit has such a name.
+_REVOKED = "\x1drevoked"
 
 
 class Submitted(StrEnum):
@@ -112,11 +119,15 @@ class WaitingTask:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredTask:
-    """A task that waited too long: the limit that held it (`""`: none), and its envelope with the holes."""
+    """A task that was taken out and whose caller is to be told, with its envelope and the holes in it.
+
+    It waited too long (`held_by`: the limit that held it, `""` for none), or somebody `revoked` it.
+    """
 
     task: str
     held_by: str
     template: bytes
+    revoked: bool = False
 
 
 class Scheduler:
@@ -149,12 +160,33 @@ class Scheduler:
         CostTooLarge
             A limit never holds as much as the task costs. Nothing is stored.
         """
+        return self._submitted(task, self._run(*self._submission(task, now_us)))
+
+    def submit_many(self, tasks: Sequence[WaitingTask], *, now_us: int | str = "") -> list[Submitted | CostTooLarge]:
+        """`submit` for each, in one round trip; what would be raised is returned in its place.
+
+        Each is accepted by itself. If the connection breaks, all may be submitted again: none is stored twice.
+        """
+        calls = [self._submission(task, now_us) for task in tasks]
+        replies = run_many(self.client, _SUBMIT, [values for _, *values in calls])
+        return [self._answer(task, reply) for task, reply in zip(tasks, replies, strict=True)]
+
+    def _answer(self, task: WaitingTask, reply: list[Any]) -> Submitted | CostTooLarge:
+        try:
+            return self._submitted(task, reply)
+        except CostTooLarge as error:
+            return error
+
+    def _submission(self, task: WaitingTask, now_us: int | str) -> tuple[Any, ...]:
         due_us = "" if task.due_us is None else task.due_us
         max_wait_us = "" if task.max_wait_s is None else round(task.max_wait_s * SECOND_US)
-        reply: list[Any] = self._run(
+        return (
             _SUBMIT, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
             due_us, max_wait_us, task.template, self._claim_within_us,
         )  # fmt: skip
+
+    @staticmethod
+    def _submitted(task: WaitingTask, reply: list[Any]) -> Submitted:
         status = reply[0].decode()
         if status == "too_large":
             cost, capacity, scope, limit = reply[1:]
@@ -172,10 +204,21 @@ class Scheduler:
         _, found = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(self.keys("expired"), count=most))
         tasks: list[ExpiredTask] = []
         for name, record in found.items():
-            task, (held_by, _, stored) = name.decode(), record.partition(b"\x1e")
-            if self.client.set(self.keys(f"settling:{task}"), 1, nx=True, ex=SETTLE_WITHIN_S):
-                tasks.append(ExpiredTask(task, held_by.decode(), stored[TOKEN_BYTES:]))
+            if taken := self._to_be_told(name.decode(), record):
+                tasks.append(taken)
         return tasks
+
+    def expired_one(self, task: str) -> ExpiredTask | None:
+        """The same for one task; None if there is nothing to tell, or somebody else is at it."""
+        record = cast("bytes | None", self.client.hget(self.keys("expired"), task))
+        return None if record is None else self._to_be_told(task, record)
+
+    def _to_be_told(self, task: str, record: bytes) -> ExpiredTask | None:
+        if not self.client.set(self.keys(f"settling:{task}"), 1, nx=True, ex=SETTLE_WITHIN_S):
+            return None
+        reason, _, stored = record.partition(b"\x1e")
+        revoked = reason == _REVOKED.encode()
+        return ExpiredTask(task, "" if revoked else reason.decode(), stored[TOKEN_BYTES:], revoked)
 
     def settle(self, task: str) -> None:
         """Forget an expired task, once its caller knows."""
@@ -242,9 +285,33 @@ class Scheduler:
         """Take a task out that waits or is delayed."""
         return Cancelled(self._run(_CANCEL, self._realm, now_us, task, lane.name, weight, tokens).decode())
 
+    def withdraw(
+        self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, revoked: bool = False, now_us: int | str = ""
+    ) -> Cancelled:
+        """Take a task out that no worker has yet: `cancel`, and also from the broker's queue.
+
+        One that is `revoked` stands among the `expired` until its caller has been told and it is settled.
+        """
+        reason = _REVOKED if revoked else ""
+        return Cancelled(
+            self._run(_WITHDRAW, self._realm, now_us, task, lane.name, weight, tokens, reason, self._claim_within_us).decode()
+        )
+
+    def discard_lane(self, lane: Lane, most: int, *, now_us: int | str = "") -> int:
+        """Discard at most so many tasks that wait in a lane, the newest first. Returns how many there were."""
+        return self._run(_DISCARD_LANE, self._realm, now_us, lane.name, most)
+
+    def discard_delayed(self, entries: Iterable[bytes], *, now_us: int | str = "") -> int:
+        """Discard delayed tasks, given as the members of `delayed`. Returns how many were still there."""
+        return self._run(_DISCARD_DELAYED, self._realm, now_us, *entries)
+
     def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
         """Where a task is, and what holds it."""
-        state, ahead, scope, limit, in_us = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
+        state, ahead, scope, limit, in_us, start_us = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
         held_by = f"{scope.decode()} {limit.decode()}".strip()
-        wait_us = int(in_us)
-        return Explanation(task, TaskState(state.decode()), ahead, held_by, wait_us / SECOND_US if wait_us >= 0 else math.inf)
+        wait_us, expected_us = int(in_us), int(start_us)
+        return Explanation(
+            task, TaskState(state.decode()), ahead, held_by,
+            opens_in_s=wait_us / SECOND_US if wait_us >= 0 else math.inf,
+            expected_in_s=expected_us / SECOND_US if expected_us >= 0 else None,
+        )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from kombu.utils.json import dumps
@@ -59,13 +59,33 @@ def fill(stored: bytes, fence: str, tag: str) -> bytes:
 
 def stored_messages(client: Client, keys: Keys, task_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The messages that the scheduler holds for a task: one for each attempt, the first one first."""
-    names = [task_id]
-    if not client.hexists(keys("message"), task_id):
-        pattern = "".join(f"[{char}]" if char in "*?[" else char for char in task_id)
-        names = [name.decode() for name, _ in client.hscan_iter(keys("message"), f"{pattern}~*", count=1000)]
-    for name in names:
-        if stored := cast("bytes | None", client.hget(keys("message"), name)):
-            yield name, json.loads(fill(stored[TOKEN_BYTES:], "0", ""))
+    for _, key, message in stored_attempts(client, keys, (task_id,)):
+        yield key, message
+
+
+def stored_attempts(client: Client, keys: Keys, task_ids: Iterable[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(task's id, name of the attempt, message) of whatever the scheduler holds for these tasks.
+
+    Of a task whose first attempt is not here, all others are looked for: one pass through what is stored, however
+    many such tasks there are.
+    """
+    ids = list(dict.fromkeys(task_ids))
+    stored = cast("list[bytes | None]", client.hmget(keys("message"), ids)) if ids else []
+    absent = {task_id for task_id, message in zip(ids, stored, strict=True) if message is None}
+    for task_id, message in zip(ids, stored, strict=True):
+        if message is not None:
+            yield task_id, task_id, _read(message)
+    if not absent:
+        return
+    only = "".join(f"[{char}]" if char in "*?[" else char for char in min(absent)) if len(absent) == 1 else "*"
+    for name, message in client.hscan_iter(keys("message"), f"{only}~*", count=1000):
+        task_id = name.decode().rpartition("~")[0]
+        if task_id in absent:
+            yield task_id, name.decode(), _read(message)
+
+
+def _read(stored: bytes) -> dict[str, Any]:
+    return json.loads(fill(stored[TOKEN_BYTES:], "0", ""))
 
 
 def task_key(request: Mapping[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ..limits.errors import TurgorError
+from ..limits.errors import CostTooLarge, TurgorError
 
 
 class UnroutableTask(TurgorError, ValueError):
@@ -55,6 +56,23 @@ class NoRunningTask(TurgorError, RuntimeError):
         super().__init__(
             "no task runs in this thread: use `current` inside a task; elsewhere, settle the token that a limiter gave"
         )
+
+
+class BatchRefused(TurgorError):
+    """Calls of a batch cost more than a limit ever holds. All others are submitted. Lower their cost, or raise the limit.
+
+    Attributes
+    ----------
+    results:
+        The results of all calls, in their order. Those of the refused calls never come.
+    refused:
+        Why, by the number of the call.
+    """
+
+    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge]) -> None:
+        self.results, self.refused = list(results), dict(refused)
+        first, why = next(iter(self.refused.items()))
+        super().__init__(f"{len(refused)} of {len(results)} calls are refused; call {first}: {why}")
 
 
 class WaitTimeout(TurgorError):

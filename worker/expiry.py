@@ -1,44 +1,51 @@
-"""Tells the caller of a task that waited too long: the result backend holds `WaitTimeout`, errbacks run."""
+"""Tells the caller of a task that was taken out before it ran: the result backend holds the reason.
+
+A task that waited too long fails with `WaitTimeout`, and its errbacks run. A revoked one ends as a worker would have
+ended it: state REVOKED, the signal `task_revoked`, and the event `task-revoked` if the app sends events.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
-from typing import TYPE_CHECKING, Any
+from socket import gethostname
+from typing import TYPE_CHECKING, Any, cast
 
-from celery.app.task import Context
-from kombu.message import Message
-from kombu.serialization import prepare_accept_content
+from celery.signals import task_revoked
 
-from .envelope import fill
 from .errors import WaitTimeout
+from .stored_request import request_of
 
 if TYPE_CHECKING:
     from celery import Celery
+    from celery.app.task import Context
 
     from ..scheduler.scheduler import ExpiredTask
 
 
-def fail_expired(app: Celery, expired: ExpiredTask) -> None:
-    """Record the failure as a worker would have done."""
-    message: dict[str, Any] = json.loads(fill(expired.template, "0", ""))
-    headers, properties = message["headers"], message["properties"]
-    args, kwargs, embedded = Message(
-        body=base64.b64decode(message["body"]),
-        content_type=message["content-type"],
-        content_encoding=message["content-encoding"],
-        headers=headers,
-        accept=prepare_accept_content(app.conf.accept_content),
-    ).payload
-    request = Context(
-        headers,
-        args=args,
-        kwargs=kwargs,
-        called_directly=False,
-        reply_to=properties.get("reply_to"),
-        correlation_id=properties.get("correlation_id"),
-        delivery_info=properties["delivery_info"],
-        **embedded,
-    )
-    error = WaitTimeout(headers["task"], headers.get("max_wait"), expired.held_by)
-    app.backend.mark_as_failure(headers["id"], error, request=request, store_result=not headers.get("ignore_result"))
+def tell(app: Celery, expired: ExpiredTask) -> None:
+    """Record the end of a task as a worker would have done."""
+    request = cast("Any", request_of(app, expired.template))
+    if expired.revoked:
+        _revoke(app, request)
+    else:
+        error = WaitTimeout(request.task, request.get("max_wait"), expired.held_by)
+        app.backend.mark_as_failure(request.id, error, request=request, store_result=not request.ignore_result)
+
+
+def _revoke(app: Celery, request: Any) -> None:
+    task: Any = app.tasks.get(request.task)
+    backend = app.backend if task is None else task.backend
+    keeps_errors = task is not None and task.store_errors_even_if_ignored
+    backend.mark_as_revoked(request.id, reason="revoked", request=request, store_result=keeps_errors or not request.ignore_result)
+    task_revoked.send(sender=task, request=request, terminated=False, signum=None, expired=False)
+    if app.conf.worker_send_task_events or app.conf.task_send_sent_event:
+        _send_event(app, request)
+
+
+def _send_event(app: Celery, request: Context) -> None:
+    # One name for a machine: monitors take the sender of an event for a worker.
+    name = f"turgor@{gethostname()}"
+    with (
+        app.connection_for_write() as connection,
+        app.events.Dispatcher(connection, hostname=name, buffer_while_offline=False) as events,
+    ):
+        events.send("task-revoked", uuid=request.id, terminated=False, signum=None, expired=False)

@@ -21,9 +21,11 @@ from ..limits.server import UNREACHABLE, without_password
 from ..limits.token_budget import TokenBudget, TokenBudgets
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US, WaitingTask
+from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
 from .envelope import FENCE_HEADER, task_key, template
 from .errors import UnroutableTask, UnsupportedProtocol
+from .purge import PurgingConnection
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -36,6 +38,10 @@ _OWN_TASKS = "celery."
 
 class GateAMQP(AMQP):
     """`app.amqp` of an app with Turgor."""
+
+    @cached_property
+    def Connection(self) -> type[PurgingConnection]:  # noqa: N802  # pyright: ignore[reportIncompatibleVariableOverride]
+        return type("PurgingConnection", (PurgingConnection,), {"turgor": self.app.turgor})
 
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:
@@ -96,12 +102,12 @@ class Gate:
         if not headers:
             raise UnsupportedProtocol
         if not self._turgor.view.is_fresh():
-            _insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
+            insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
         call = self._with_mapping(name, take_call(self._turgor.app, name, headers, options))
         limited = self._is_limited(name, call)
         if limited and call.tokens is None and (budget := self._budget_of(call)):
             policy = self._retry_policy(options)
-            estimate = _insist(lambda: self._turgor.estimate_book.of_task(name), headers["id"], self._turgor, policy)
+            estimate = insist(lambda: self._turgor.estimate_book.of_task(name), headers["id"], self._turgor, policy)
             call = call.reserving(budget, None if estimate is None else estimate.quantile)
         if custom := options.get("headers"):
             # A retry brings the headers of the message before it; what this publish says is in `call`.
@@ -152,7 +158,7 @@ class Gate:
 class GateProducer:
     """Stands in for kombu's producer for one task: its message goes to the scheduler, anything else to the broker."""
 
-    def __init__(self, producer: Producer, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None) -> None:
+    def __init__(self, producer: Producer | Batch, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
         self._limited, self._due_us = limited, due_us
 
@@ -201,15 +207,22 @@ class GateProducer:
             )
 
         policy = retry_policy or {} if retry else None
-        while True:
-            try:
-                return self._submit(waiting(), policy)
-            except CostTooLarge as error:
-                if self._call.tokens_are is None or error.cost != self._call.tokens:
-                    raise
-                # The limit was lowered since the estimate was made.
-                self._call = replace(self._call, tokens=error.capacity)
-                headers.update(self._call.headers)
+
+        def submit() -> None:
+            while True:
+                try:
+                    return self._submit(waiting(), policy)
+                except CostTooLarge as error:
+                    if self._call.tokens_are is None or error.cost != self._call.tokens:
+                        raise
+                    # The limit was lowered since the estimate was made.
+                    self._call = replace(self._call, tokens=error.capacity)
+                    headers.update(self._call.headers)
+
+        if isinstance(self._producer, Batch):
+            self._producer.add(waiting(), submit)
+        else:
+            submit()
 
     def _waiting(self, template: bytes, task: str, queue: str) -> WaitingTask:
         return WaitingTask(
@@ -228,7 +241,7 @@ class GateProducer:
             self._turgor.view.ensure_published()
             self._turgor.scheduler.submit(waiting)
 
-        _insist(submit, waiting.task, self._turgor, retry_policy)
+        insist(submit, waiting.task, self._turgor, retry_policy)
 
     def _queue(self, exchange: str, routing_key: str, declare: list[Any]) -> str:
         """The one queue that the broker would route the message to."""
@@ -246,7 +259,7 @@ class GateProducer:
 _RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")
 
 
-def _insist(ask: Callable[[], T], task: str, turgor: Turgor, retry_policy: dict[str, Any] | None) -> T:
+def insist(ask: Callable[[], T], task: str, turgor: Turgor, retry_policy: dict[str, Any] | None) -> T:
     """Ask the server as the publish policy says, and fail as Celery does when it cannot publish."""
     try:
         if retry_policy is None:

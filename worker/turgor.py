@@ -37,8 +37,10 @@ from .caller import Call
 from .claims import guard_tasks
 from .envelope import stored_messages
 from .errors import AlreadyInstalled, InvalidBrokerUrl, UnsupportedBroker
-from .expiry import fail_expired
+from .expiry import tell
 from .gate import GatedAMQP
+from .loop import Loop
+from .revocation import GatedControl
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -111,6 +113,9 @@ class Turgor:
             "claim_within_s": self._claim_within_s, "lease_s": self._lease_s,
         }  # fmt: skip
         self.app.amqp_cls = GatedAMQP(base, type(self), arguments)
+        if not isinstance(self.app.control_cls, GatedControl):
+            self.app.control_cls = GatedControl(self.app.control_cls)
+        vars(self.app).pop("control", None)
         self.app.turgor = self
         before = vars(self.app).pop("amqp", None)
         if before is not None and "queues" in vars(before):
@@ -196,7 +201,7 @@ class Turgor:
 
     def dispatcher(self) -> Dispatcher:
         """A dispatcher of this realm. Any number may run, anywhere."""
-        return Dispatcher(self.scheduler, lambda expired: fail_expired(self.app, expired))
+        return Dispatcher(self.scheduler, lambda expired: tell(self.app, expired))
 
     def cancel(self, task_id: str) -> Cancelled:
         """Take a task out that waits or is delayed. Nothing was charged for it.
@@ -226,6 +231,10 @@ class Turgor:
             There is no such service, or no such kind of scope.
         """
         return self.limiter.usage(scope)
+
+    def loop(self, name: str, *, type: str = "", **options: Any) -> Loop:  # noqa: A002  the word of the limits
+        """A loop of the app: submits, alone or many at once, says where its work is, takes it back; see `Loop`."""
+        return Loop(self, name, type=type, **options)
 
     def estimates(self) -> dict[str, Estimate]:
         """What is learned of the cost of tasks in tokens, by task name: those that `current.settle` has spoken for."""

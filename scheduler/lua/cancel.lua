@@ -1,7 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: advance.lua
--- include: memory.lua
+-- include: unqueue.lua
 --
 -- Takes a task out that waits or is delayed. Nothing was charged for it, so nothing is given back.
 --
@@ -21,11 +20,8 @@ if redis.call('HEXISTS', key('lease'), task) == 1 then
   return 'released'
 end
 definitions.use_current()
-local element = lane.element(weight, tokens, task)
-local delayed = redis.call('ZREM', key('delayed'), lane.entry(lane_name, element)) == 1
-if not delayed and not lane.remove(lane.at(lane_name), element) then
+if not unqueue(task, lane_name, weight, tokens) then
   return 'unknown'
 end
-memory.forget(task, lane_name, weight, tokens)
 save()
 return 'cancelled'

@@ -338,7 +338,8 @@ def test_a_pause_of_many_lanes_is_looked_at_through_one_gate(redis_client: Redis
         },
         given=[submit_all("a", "b", "c")],
         call=explain("c"),
-        reply="c: waiting, 0 ahead in its lane, held by service:api requests/1s, which opens in 1.0 s",
+        reply="c: waiting, 0 ahead in its lane, held by service:api requests/1s, which opens in 1.0 s; "
+        "expected to start in 1.0 s",
     ),
 )
 def test_shadow(case: Case, redis_client: Redis) -> None:

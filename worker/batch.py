@@ -1,0 +1,61 @@
+"""A batch: tasks that are written down one by one and submitted together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..limits.errors import CostTooLarge
+
+if TYPE_CHECKING:
+    from kombu import Producer
+
+    from ..scheduler.scheduler import Scheduler, WaitingTask
+
+
+class Batch:
+    """Stands in for kombu's producer while the messages are made. What no limit concerns goes to the broker at once.
+
+    Parameters
+    ----------
+    producer:
+        Kombu's.
+
+    Attributes
+    ----------
+    call:
+        The number of the call that is being made.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._tasks: list[tuple[int, WaitingTask, Callable[[], None]]] = []
+        self.call = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    @property
+    def size(self) -> int:
+        """Tasks that are written down. No `__len__`: Celery would take an empty batch for no producer."""
+        return len(self._tasks)
+
+    def add(self, task: WaitingTask, submit: Callable[[], None]) -> None:
+        """Write a task down; `submit` submits it alone."""
+        self._tasks.append((self.call, task, submit))
+
+    def submit(self, scheduler: Scheduler) -> dict[int, CostTooLarge]:
+        """Submit what is written down, and forget it. Returns what was refused, by the number of its call.
+
+        Raises what the client raises; then it may be asked again.
+        """
+        refused: dict[int, CostTooLarge] = {}
+        answers = scheduler.submit_many([task for _, task, _ in self._tasks])
+        for (call, _, submit), answer in zip(self._tasks, answers, strict=True):
+            if isinstance(answer, CostTooLarge):
+                try:
+                    submit()  # an estimate is made anew, and may fit
+                except CostTooLarge as error:
+                    refused[call] = error
+        self._tasks.clear()
+        return refused
