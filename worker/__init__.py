@@ -3,16 +3,27 @@
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
-from .errors import BatchRefused, NoRunningTask, UnroutableTask, UnsupportedBroker, WaitTimeout
+from .errors import (
+    AlreadyInstalled,
+    BatchRefused,
+    InvalidBrokerUrl,
+    NoRunningTask,
+    UnroutableTask,
+    UnsupportedBroker,
+    UnsupportedProtocol,
+    WaitTimeout,
+)
 from .loop import Loop, LoopCall, LoopStatus, Waited
 from .running_task import current
 from .throttled import Throttled
 from .turgor import Turgor
 
 __all__ = [
+    "AlreadyInstalled",
     "BatchRefused",
     "Cancelled",
     "Explanation",
+    "InvalidBrokerUrl",
     "Loop",
     "LoopCall",
     "LoopStatus",
@@ -23,6 +34,7 @@ __all__ = [
     "Turgor",
     "UnroutableTask",
     "UnsupportedBroker",
+    "UnsupportedProtocol",
     "WaitTimeout",
     "Waited",
     "current",
