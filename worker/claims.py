@@ -104,10 +104,11 @@ def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
     claimant = uuid4().hex
     for _ in range(_MOST_CLAIMS):
         asked_at = time.monotonic()
-        may_run = bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
-        if not may_run or time.monotonic() - asked_at <= _LATE_S:
+        if not _insist(scheduler, lambda: scheduler.claim(task, fence, claimant)):
+            return False
+        if time.monotonic() - asked_at <= _LATE_S:
             break
-    return may_run
+    return True
 
 
 def finish(turgor: Turgor, task: str, fence: int, service: str | None, outcome: Outcome) -> bool:
