@@ -30,6 +30,8 @@ FORGOTTEN_US = 86_400_000_000
 
 
 class Circuit(StrEnum):
+    """What a breaker lets pass: all, nothing, or a few probes."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"

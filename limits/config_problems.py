@@ -29,6 +29,7 @@ _REMEDIES = {
     "model_type": "a table, such as { requests_per_minute = 60 }",
     "tuple_type": 'a list, such as [{ limit = 5, per = "10s" }]',
     "string_type": "text",
+    "bool_type": "true or false",
     "string_unicode": "text that UTF-8 can write",
 }
 _KEY_MARK = "[key]"

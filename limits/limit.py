@@ -16,12 +16,16 @@ SECOND_US = 1_000_000
 
 
 class LimitKind(StrEnum):
+    """How a limit counts: units in any stretch of time, units that come back at a rate, or units at the same time."""
+
     WINDOW = "window"
     BUCKET = "bucket"
     IN_FLIGHT = "in_flight"
 
 
 class Unit(StrEnum):
+    """What a limit counts: calls by their `weight`, or what they spend in tokens."""
+
     REQUESTS = "requests"
     TOKENS = "tokens"
 

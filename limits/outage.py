@@ -24,6 +24,8 @@ PROBE_S = 0.9
 
 
 class OnUnreachable(StrEnum):
+    """What becomes of a call while the server is away: refused, passed, or held to a share in the process."""
+
     CLOSED = "closed"
     OPEN = "open"
     LOCAL = "local"

@@ -73,7 +73,7 @@ def check_server(client: Client, url: str) -> None:
     except UNREACHABLE as error:
         raise unreachable(url, error) from error
     except ResponseError as error:
-        raise UnsupportedServer(f"Redis at {shown} cannot carry Turgor: {_remedy(error)}") from error
+        raise unsupported(url, error) from error
     version = _version_of(server)
     if version < MINIMUM_REDIS:
         found = ".".join(map(str, version))
@@ -99,6 +99,12 @@ def unreachable(url: str, error: Exception) -> ServerUnreachable:
     if isinstance(error, BusyLoadingError):
         return ServerUnreachable(f"Redis at {shown} is loading its data. Try again in a moment.")
     return ServerUnreachable(f"no Redis at {shown}: {_reason(error)}. Start one, or correct the URL.")
+
+
+def unsupported(url: str, error: ResponseError) -> UnsupportedServer:
+    """What to raise when the server at `url` answers, and refuses what Turgor asks of it."""
+    reason = remedy_of(error) or _first_line(error)
+    return UnsupportedServer(f"Redis at {without_password(url)} cannot carry Turgor: {reason}")
 
 
 def url_of(client: Client | AsyncClient) -> str:
@@ -136,7 +142,8 @@ def _reason(error: Exception) -> str:
     return next((reason for reason in reasons if reason in text), _first_line(error))
 
 
-def _remedy(error: ResponseError) -> str:
+def remedy_of(error: ResponseError) -> str:
+    """What to do with a server that answers so; `""` if the server is not the matter."""
     message = _first_line(error)
     if isinstance(error, ReadOnlyError) or "read only replica" in message:
         return "it is a read-only replica. Give the URL of the primary."
@@ -148,7 +155,9 @@ def _remedy(error: ResponseError) -> str:
         return f"this user may not do all that it needs ({message}). Allow EVAL, EVALSHA and all commands on the keys {{turgor:*."
     if "unknown command" in message.lower():
         return f"it does not run scripts ({message}). Enable EVAL and EVALSHA."
-    return message
+    if "db index" in message.lower():
+        return f"it has no such database ({message}). Correct the number at the end of the URL."
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -6,10 +6,14 @@ from typing import Any
 
 from celery import bootsteps
 from celery.signals import task_rejected, task_unknown
+from celery.utils.log import get_logger
 
+from ..limits.errors import TurgorError
 from .attendant import Attendant
 from .claims import guard_tasks
 from .request import End, lease_in, report_ends
+
+logger = get_logger(__name__)
 
 
 class TurgorStep(bootsteps.StartStopStep):
@@ -20,7 +24,12 @@ class TurgorStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         turgor = worker.app.turgor
-        turgor.start()
+        try:
+            turgor.start()
+        except TurgorError as error:
+            # Celery would bury the reason in a traceback.
+            logger.critical("%s", error)
+            raise SystemExit(1) from error
         self._turgor = turgor
         for task in worker.app.tasks.values():
             report_ends(task)

@@ -28,6 +28,13 @@ class UnsupportedBroker(TurgorError, ValueError):
         )
 
 
+class InvalidBrokerUrl(TurgorError, ValueError):
+    """The app's broker URL cannot be read. Correct `broker_url`."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"broker {url}: {reason}. Correct broker_url, such as redis://localhost:6379/0")
+
+
 class AlreadyInstalled(TurgorError):
     """An app has one Turgor. Call `Turgor(app)` once, where the app is made."""
 

@@ -24,7 +24,7 @@ from ..limits.lua import Client
 from ..limits.publication import KEPT_VERSIONS
 from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
-from ..limits.server import check_server, connect
+from ..limits.server import check_server, connect, without_password
 from ..limits.service_health import ServiceHealth
 from ..limits.transition import Transition, transitions
 from ..limits.usage import Usage
@@ -36,7 +36,7 @@ from ..scheduler.scheduler import Cancelled, Scheduler
 from .caller import Call
 from .claims import guard_tasks
 from .envelope import stored_messages
-from .errors import AlreadyInstalled, UnsupportedBroker
+from .errors import AlreadyInstalled, InvalidBrokerUrl, UnsupportedBroker
 from .expiry import tell
 from .gate import GatedAMQP
 from .loop import Loop
@@ -125,7 +125,11 @@ class Turgor:
 
     @cached_property
     def _broker(self) -> Connection:
-        return self.app.connection_for_write()
+        try:
+            return self.app.connection_for_write()
+        except ValueError as error:
+            written = self.app.conf.broker_write_url or self.app.conf.broker_url
+            raise InvalidBrokerUrl(without_password(str(written)), str(error)) from error
 
     @cached_property
     def url(self) -> str:
@@ -135,6 +139,8 @@ class Turgor:
         ------
         UnsupportedBroker
             The broker is neither Redis nor Valkey.
+        InvalidBrokerUrl
+            The URL cannot be read.
         """
         scheme, _, rest = self._broker.as_uri(include_password=True).partition("://")
         if scheme not in _SCHEMES:

@@ -11,8 +11,10 @@ import pytest
 from redis import Redis
 
 from support import REPOSITORY
+from turgor import limits
 from turgor.limits import LimitsConfig
 from turgor.limits.scope_table import ServiceTable, TokenLimits, Window
+from turgor.worker.commands import turgor as commands
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -47,12 +49,38 @@ def test_the_limits_in_a_document_are_valid(document: Path) -> None:
         assert LimitsConfig.load(tomllib.loads(code)).definitions()
 
 
+def test_every_command_is_in_the_readme() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    assert [name for name in commands.commands if not re.search(rf"(turgor -A proj |`|make ){name}\b", text)] == []
+
+
+def test_every_error_of_the_limiters_is_documented() -> None:
+    text = (REPOSITORY / "docs" / "limiters.md").read_text()
+    errors = {
+        name for name in limits.__all__ if isinstance(found := getattr(limits, name), type) and issubclass(found, Exception)
+    }
+    assert [name for name in sorted(errors) if f"`{name}" not in text] == []
+
+
 def test_every_key_of_the_file_is_documented() -> None:
     text = (REPOSITORY / "docs" / "limits.md").read_text()
     tables = (ServiceTable, TokenLimits, Window)
     missing = [f"{table.__name__}.{key}" for table in tables for key in table.model_fields if f"`{key}`" not in text]
     assert not missing
     assert [key for key in LimitsConfig.model_fields if f"[{key.rstrip('_')}" not in text] == []
+
+
+def test_the_keys_that_are_listed_for_token_limits_and_windows_are_those_that_the_file_takes() -> None:
+    """`shadow` was once listed for `token_limits`, which does not take it."""
+    text = (REPOSITORY / "docs" / "limits.md").read_text()
+    for table, start in ((TokenLimits, "Keys of `token_limits`:"), (Window, "Keys of one entry of `windows`:")):
+        listed = text.partition(start)[2].partition(".\n")[0].partition("Keys of")[0]
+        assert set(re.findall(r"`(\w+)`", listed)) == set(table.model_fields)
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    pages = {f"docs/{page.name}" for page in (REPOSITORY / "docs").glob("*.md")} | {"docs/decisions"}
+    assert pages - set(LINK.findall((REPOSITORY / "README.md").read_text())) == set()
 
 
 @pytest.mark.parametrize("document", [pytest.param(each, id=each.name) for each in DOCUMENTS])

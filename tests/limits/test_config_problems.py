@@ -39,6 +39,7 @@ def problems_in(text: str) -> list[str]:
         ("max_in_flight = true", "max_in_flight: true is not allowed; use a whole number of at least 1"),
         ("max_in_flight = '5'", "max_in_flight: '5' is not allowed; use a whole number of at least 1"),
         ("max_in_flight = 2024-01-01", "max_in_flight: 2024-01-01 is not allowed; use a whole number of at least 1"),
+        ("shadow = 3", "shadow: 3 is not allowed; use true or false"),
         ("max_in_flight = [5]", "max_in_flight: a list is not allowed; use a whole number of at least 1"),
         ("max_in_flight = {a = 5}", "max_in_flight: a table is not allowed; use a whole number of at least 1"),
         (

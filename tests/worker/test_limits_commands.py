@@ -209,7 +209,7 @@ def test_check_knows_what_the_apps_tasks_cost(run: Run, tmp_path: Path) -> None:
     assert "task 'proj.call': unknown service 'api'. Did you mean 'apis'?" in run("check", str(path)).output
     path.write_text("[services.api]\nrequests_per_minute = 2\n[services.single]\n[services.llm]\n")
     output = run("check", str(path)).output
-    assert "1 limits on 3 scopes, no mistakes" in output
+    assert "1 limit on 3 scopes, no mistakes" in output
     assert "'proj." not in output
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ...scheduler.explanation import TaskState
 from .group import turgor_of
 
 
@@ -17,4 +18,8 @@ from .group import turgor_of
 def explain(ctx: click.Context, task_id: str, as_json: bool, **_: Any) -> None:
     """Say where the task TASK_ID is, which limit holds it, and when it is expected to start."""
     found = turgor_of(ctx).explain(task_id)
-    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
+    if as_json:
+        click.echo(json.dumps(found.to_dict()))
+        return
+    remark = ". It has ended, is not limited, or was never here" if found.state is TaskState.UNKNOWN else ""
+    click.echo(f"{found}{remark}")

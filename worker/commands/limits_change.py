@@ -13,6 +13,7 @@ from ...limits.change import Change, changes
 from ...limits.config import LimitsConfig
 from ...limits.errors import TurgorError, UnknownService, VersionConflict
 from ...limits.registry import ATTEMPTS, LimitsRegistry
+from ...limits.scope_word import scope_of
 from ...limits.server import UNREACHABLE
 from ..declared import tasks_that_never_run
 from .group import turgor_of
@@ -44,9 +45,13 @@ def check(ctx: click.Context, *, file: str, strict: bool) -> None:
     for line in warnings:
         click.echo(f"{file}: {line}", err=True)
     if warnings and strict:
-        raise click.ClickException(f"{file}: {len(warnings)} warnings, and --strict")
+        raise click.ClickException(f"{file}: {_counted(len(warnings), 'warning')}, and --strict")
     count = sum(map(len, config.definitions().values()))
-    click.echo(f"{file}: {count} limits on {len(config.definitions())} scopes, no mistakes")
+    click.echo(f"{file}: {_counted(count, 'limit')} on {_counted(len(config.definitions()), 'scope')}, no mistakes")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @click.command()
@@ -110,7 +115,8 @@ def set_(
     turgor -A proj limits set service:llm_api requests_per_minute=30 token_limits.per_minute=50_000
     turgor -A proj limits set loop:planner-7 requests_per_minute=none
 
-    Values are those of limits.toml; none takes a limit away.
+    Values are those of limits.toml; none takes a limit away. The kind of SCOPE may be left out where only one scope
+    of the limits has the name.
     """
     if bool(settings) == remove:
         raise click.UsageError("give settings as KEY=VALUE, or --remove")
@@ -120,8 +126,9 @@ def set_(
     registry = turgor.registry
     for attempt in range(1, ATTEMPTS + 1):
         seen, before = _in_force(registry)
-        _check_known(before, scope, new=new)
-        after = amended(before, scope, wanted)
+        full_name = scope_of(scope, before)
+        _check_known(before, full_name, new=new)
+        after = amended(before, full_name, wanted)
         try:
             applied = registry.apply(after, expected_version=seen if expect is None else expect, by=by, note=note)
         except VersionConflict:

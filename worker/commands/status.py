@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Refresh every second until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="At a terminal: refresh every second until Ctrl-C.")
 @click.pass_context
 def status(ctx: click.Context, watch: bool, **_: Any) -> None:
     """Show what waits, where and for what."""
