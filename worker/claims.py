@@ -6,10 +6,10 @@ visible: a duplicate that it drops leaves no event, no STARTED state and no resu
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from billiard.einfo import ExceptionInfo
 from celery import Task, states
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Tracer = Callable[..., Any]
 _RETRY_EVERY_S = 0.5
+_CLAIMANT_BYTES = 16
 logger = get_logger(__name__)
 
 
@@ -91,7 +92,7 @@ def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
 
 def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
     """Whether this execution may run; False also if no server answered for as long as a release may stay unclaimed."""
-    claimant = uuid4().hex
+    claimant = os.urandom(_CLAIMANT_BYTES).hex()
     return bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
 
 

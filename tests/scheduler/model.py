@@ -27,6 +27,7 @@ from .realm import Message, State
 from .regulators import Regulators, throttled_scope
 
 DEFAULT_AHEAD = 100
+MOST_REFILLED = 4
 DONE_FOR_US = 60 * SECOND_US
 
 
@@ -68,6 +69,7 @@ class Model:
         self.expired: set[str] = set()
         self.workers: dict[str, dict[str, tuple[int, int]]] = {}
         self.ahead: dict[str, int] = {}
+        self.refill: dict[str, int] = {}
         self.fence = 0
         self.governing = ""  # the version of the limits that a dispatch has applied to what waits
         self.asleep_us = math.inf  # until when the dispatchers sleep, unless the bell is rung
@@ -246,9 +248,10 @@ class Model:
             crew.pop(worker, None)
             if share:
                 crew[worker] = (self.now_us + silence_us, share)
-            living = sum(count for until_us, count in crew.values() if until_us > self.now_us)
+            living = [count for until_us, count in crew.values() if until_us > self.now_us]
             if living:
-                self.ahead[queue] = living
+                self.ahead[queue] = sum(living)
+                self.refill[queue] = max(1, min(MOST_REFILLED, min(living) // 2))
         self._settle(state)
 
     def cancelled(self, task: WaitingTask, verdict: Cancelled, state: State) -> None:
@@ -323,6 +326,10 @@ class Model:
 
     def room_of(self, queue: str) -> int:
         return self.ahead.get(queue, DEFAULT_AHEAD)
+
+    def refill_of(self, queue: str) -> int:
+        """So many places come free before claims fill them."""
+        return self.refill.get(queue, 1)
 
     def unclaimed(self) -> dict[str, int]:
         found: dict[str, int] = {}
