@@ -2,6 +2,7 @@
 
 from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
 from .asynchronous_registry import AsyncLimitsRegistry
+from .breaker import Circuit
 from .call import Call
 from .config import LimitsConfig
 from .decision import Decision, Source
@@ -30,7 +31,9 @@ from .registry import LimitsRegistry
 from .regulator import Regulator, RegulatorState
 from .response_cost import tokens_of
 from .scope import TaskScopes
+from .service_health import ServiceHealth
 from .tally import LimiterStatistics
+from .transition import Transition
 from .usage import LimitUsage, Usage
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "AsyncLimitsRegistry",
     "AsyncRateToken",
     "Call",
+    "Circuit",
     "ConfigError",
     "CostTooLarge",
     "Decision",
@@ -62,8 +66,10 @@ __all__ = [
     "Regulator",
     "RegulatorState",
     "ServerUnreachable",
+    "ServiceHealth",
     "Source",
     "TaskScopes",
+    "Transition",
     "TurgorError",
     "Unit",
     "UnknownService",

@@ -45,6 +45,8 @@ class Account:
         Whether the server must be asked: there is a limit, or a service, which can be held back without one.
     has_slots, has_tokens:
         Whether any limit caps work in flight, or counts tokens.
+    reports_to:
+        The service that wants to know how the call ends, for its breaker or its adaptive share; `""` for none.
     line:
         Names the line of those who wait for the scopes that have limits; `""` where nobody is asked.
     early:
@@ -63,6 +65,7 @@ class Account:
         "limits",
         "line",
         "opens",
+        "reports_to",
         "rules",
         "scopes",
         "settled_rules",
@@ -70,9 +73,17 @@ class Account:
 
     limits: tuple[tuple[str, Limit], ...]
 
-    def __init__(self, limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] | None = None, called: str = "") -> None:
+    def __init__(
+        self,
+        limits: Iterable[tuple[str, Limit]],
+        scopes: Iterable[str] | None = None,
+        called: str = "",
+        *,
+        reports_to: str = "",
+    ) -> None:
         self.called = called
         self.limits = tuple(limits)
+        self.reports_to = reports_to
         self.scopes = tuple(dict.fromkeys(scope for scope, _ in self.limits) if scopes is None else scopes)
         settled = [each for each in self.limits if each[1].kind is LimitKind.IN_FLIGHT or each[1].unit is Unit.TOKENS]
         self.rules = _as_rules(self.limits, self.scopes)

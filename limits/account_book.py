@@ -59,7 +59,8 @@ class AccountBook:
             scopes = TaskScopes(*names)
             self.config.check_service(scopes.service, scopes.endpoint)
             limits = ((scope, limit) for scope in scopes.names for limit in self._limits_of(scope))
-            account = Account(limits, scopes.names, scopes.called)
+            reports_to = scopes.service if self.config.counts_outcomes(scopes.service) else ""
+            account = Account(limits, scopes.names, scopes.called, reports_to=reports_to)
             # Loops come and go (a loop may be a tenant, or a run of an agent), so what is remembered has a bound.
             if len(self._accounts) >= CACHE_SIZE:
                 self._accounts.clear()

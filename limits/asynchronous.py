@@ -22,9 +22,10 @@ from .limiter import OneScope
 from .line import Timeout, seconds_of
 from .link import AsyncClosing, AsyncLink
 from .outcome import Outcome
-from .rate_token import SETTLE, Charge, log
+from .rate_token import REPORT, SETTLE, Charge, log
 from .regulator import CLOSE, OBSERVE, observing
 from .server import UNREACHABLE
+from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .stand_in import StandInReply
 from .teller import DEFAULT_LEASE_S, PEEK
 from .usage import Usage
@@ -99,6 +100,8 @@ class AsyncRateToken(Charge):
     async def _end(self, outcome: Outcome, tokens: int, now_us: int | None) -> None:
         if self._outcome is Outcome.OPEN:
             await self._correct(tokens, ends=True, now_us=now_us)
+            if values := self._report(outcome, now_us):
+                await self._link.run(REPORT, *values)
             self._outcome = outcome
 
     async def _correct(self, tokens: int, *, ends: bool, now_us: int | None) -> None:
@@ -307,6 +310,12 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         if not account.limits:
             return Usage()
         return account.usage(await self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
+
+    async def health(self, service: str, *, now_us: int | None = None) -> ServiceHealth:
+        """`HierarchicalLimiter.health`."""
+        table = service_table((await self._current_book()).config, service)
+        at = "" if now_us is None else now_us
+        return health_in(await self._link.run(HEALTH, self._teller.prefix, at, service), service, table)
 
     async def observe(
         self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None

@@ -156,6 +156,11 @@ class LimitsConfig(Table):
         if (service or endpoint) and service not in self.services:
             raise UnknownService(service, self.services, task=task)
 
+    def counts_outcomes(self, service: str) -> bool:
+        """Whether the service has a breaker or an adaptive share, which want to know how its calls end."""
+        table = self.services.get(service)
+        return table is not None and bool(table.breaker or table.adaptive)
+
     @cached_property
     def _task_mapping(self) -> TaskMapping:
         return TaskMapping(self.tasks)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .breaker_table import AdaptiveTable, BreakerTable
 from .errors import InvalidScope
 from .quotation import closest, one_line, quote, quote_path
 from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
@@ -86,6 +87,10 @@ def _remedy(error: ErrorDetails) -> str:
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
         case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
             return "a table, such as { per_minute = 100_000 }"
+        case ("services", _, "breaker"):
+            return "true, or a table such as { failure_ratio = 0.5 }"
+        case ("services", _, "adaptive"):
+            return "true, or a table such as { floor = 0.1 }"
         case _:
             pass
     return _REMEDIES.get(error["type"], "a value of the kind that the documentation shows")
@@ -106,6 +111,10 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return ServiceTable.model_fields
         case ("global",) | ("services", _, "endpoints", _) | ("loop_types" | "loops", _):
             return ScopeTable.model_fields
+        case ("services", _, "breaker"):
+            return BreakerTable.model_fields
+        case ("services", _, "adaptive"):
+            return AdaptiveTable.model_fields
         case (*_, int()):
             return Window.model_fields
         case _:

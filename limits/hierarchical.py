@@ -30,6 +30,7 @@ from .rate_token import RateToken
 from .registry import LimitsRegistry
 from .regulator import OBSERVE, observing
 from .server import UNREACHABLE
+from .service_health import HEALTH, ServiceHealth, health_in, service_table
 from .stand_in_token import token_of
 from .teller import DEFAULT_LEASE_S, PEEK, Teller
 from .usage import Usage
@@ -278,6 +279,18 @@ class HierarchicalLimiter(AllLevels, Closing):
         if not account.limits:
             return Usage()
         return account.usage(self._link.run(PEEK, *self._teller.look(account, 1, 1, now_us)))
+
+    def health(self, service: str, *, now_us: int | None = None) -> ServiceHealth:
+        """How a service does, as its breaker and its adaptive share see it.
+
+        Raises
+        ------
+        UnknownService
+            The limits do not name the service.
+        """
+        table = service_table(self._current_book().config, service)
+        at = "" if now_us is None else now_us
+        return health_in(self._link.run(HEALTH, self._teller.prefix, at, service), service, table)
 
     def observe(
         self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None

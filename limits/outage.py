@@ -9,11 +9,11 @@ While it lasts, nobody but one prober a second waits for the server.
 
 from __future__ import annotations
 
-import threading
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from .fork_safe_lock import ForkSafeLock
 from .scope_table import DEFAULT_LOCAL_SHARE
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Outage:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._is_on = False
         self._probed_s = 0.0
 

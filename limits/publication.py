@@ -90,6 +90,9 @@ def _content(config: LimitsConfig) -> tuple[str, str, str]:
     rules: list[str] = []
     for scope, limits in config.definitions().items():
         rules += (scope, json.dumps([_as_rule(limit) for limit in limits]))
+    for service, table in config.services.items():
+        if governors := table.governors():
+            rules += (f"governors:{service}", json.dumps(governors))
     return config.digest, config.to_json(), json.dumps(rules)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Values: TypeAlias = tuple[str | bytes | int, ...]
 
-SETTLE = Script(LIMITS_LUA / "settle.lua")
+SETTLE, REPORT = Script(LIMITS_LUA / "settle.lua"), Script(LIMITS_LUA / "report.lua")
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +65,7 @@ class Charge:
     def __init__(self, prefix: str, account: Account, reply: Sequence[Any], *, holder: str, tokens: int) -> None:
         self._prefix, self._account, self._reply = prefix, account, reply
         self._holder, self._tokens = holder, tokens
+        self._admitted_as = holder
         self._outcome = Outcome.OPEN
         self._is_settled = False
         self._name, self._corrections = "", 0
@@ -90,7 +91,7 @@ class Charge:
     def _settlement(self, tokens: int, *, ends: bool, now_us: int | None) -> Values | None:
         """What settle.lua takes to make the charge `tokens`; None where nothing changes."""
         difference = tokens - self._tokens if self._account.has_tokens else 0
-        holder = self._holder if ends else ""
+        holder = self._holder if ends and self._account.has_slots else ""
         if not difference and not holder:
             return None
         # Known by its name, a correction is made once, even if a lost reply makes redis-py send it twice.
@@ -99,6 +100,13 @@ class Charge:
         at = "" if now_us is None else now_us
         opens = self._account.opens if holder or difference < 0 else ""
         return (self._prefix, at, name, int(self._reply[5]), holder, difference, opens, *self._account.settled_rules)
+
+    def _report(self, outcome: Outcome, now_us: int | None) -> Values | None:
+        """What report.lua takes; None where nobody counts."""
+        if not self._account.reports_to:
+            return None
+        at = "" if now_us is None else now_us
+        return (self._prefix, at, self._account.reports_to, outcome, self._admitted_as, int(self._reply[5]))
 
     def _closing(self, retry_after: float | timedelta | None, now_us: int | None) -> Values | None:
         """What close.lua takes to close the scope of the call; None where the call names no service."""
@@ -210,6 +218,8 @@ class RateToken(Charge):
     def _end(self, outcome: Outcome, tokens: int, now_us: int | None) -> None:
         if self._outcome is Outcome.OPEN:
             self._correct(tokens, ends=True, now_us=now_us)
+            if values := self._report(outcome, now_us):
+                self._link.run(REPORT, *values)
             self._outcome = outcome
 
     def _correct(self, tokens: int, *, ends: bool, now_us: int | None) -> None:

@@ -136,7 +136,9 @@ class Regulator:
 
     def states(self, *, now_us: int | str = "") -> tuple[RegulatorState, ...]:
         """What is held, by name."""
-        return states_in(REGULATORS(self._client, self._realm, now_us))
+        found = states_in(REGULATORS(self._client, self._realm, now_us))
+        # A record may hold what a breaker or an adaptive share keeps there, and nothing else.
+        return tuple(state for state in found if state != RegulatorState(state.scope))
 
 
 def closure_us(seconds: float) -> int:

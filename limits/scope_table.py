@@ -6,11 +6,12 @@ on the order of the fields: a validator sees the fields above its own, and only 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from .breaker_table import AdaptiveSwitch, AdaptiveTable, BreakerSwitch
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
 from .scope import TEMPLATE, check_name
@@ -232,6 +233,10 @@ class ServiceTable(ScopeTable):
     ----------
     endpoints:
         Tables by endpoint; `"*"` is the template for each endpoint that is not named.
+    breaker:
+        Holds work while the service fails; `true` for the defaults.
+    adaptive:
+        Scales the service's own limits to what it really takes; `true` for the defaults.
     on_unreachable:
         What becomes of a limiter's calls while Redis is away: `"closed"`, they are refused; `"open"`, they pass;
         `"local"`, each process keeps a share of each limit by itself. Tasks wait, whatever it says.
@@ -249,3 +254,24 @@ class ServiceTable(ScopeTable):
         if info.data.get("on_unreachable", "local") != "local":
             raise ValueError(f'{share:g} has no effect; add on_unreachable = "local", or remove local_share')
         return share
+
+    breaker: BreakerSwitch = None
+    adaptive: AdaptiveSwitch = None
+
+    @field_validator("adaptive")
+    @classmethod
+    def _adaptive_has_something_to_scale(cls, adaptive: AdaptiveTable | None, info: ValidationInfo) -> AdaptiveTable | None:
+        valid = {key: info.data[key] for key in ScopeTable.model_fields if key in info.data}
+        a_limit_is_wrong = len(valid) < len(ScopeTable.model_fields)
+        if adaptive is not None and not a_limit_is_wrong and not ScopeTable.model_construct(**valid).limits():
+            raise ValueError("there is no limit to scale; add one such as requests_per_minute, or remove adaptive")
+        return adaptive
+
+    def governors(self) -> dict[str, tuple[float, ...]]:
+        """The parameters of the breaker and of the adaptive share, as far as they are on; times in microseconds."""
+        found: dict[str, tuple[float, ...]] = {}
+        if self.breaker is not None:
+            found["breaker"] = astuple(self.breaker.breaker())
+        if self.adaptive is not None:
+            found["adaptive"] = astuple(self.adaptive.share())
+        return found

@@ -7,13 +7,13 @@ the server had counted before is not known to it: `processes x share` of a limit
 from __future__ import annotations
 
 import math
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 from .decision import Decision, Source
+from .fork_safe_lock import ForkSafeLock
 from .limit import SECOND_US, Limit, LimitKind, Unit
 from .outage import PROBE_S
 from .sliding_window import SlidingWindow, WindowState
@@ -64,7 +64,7 @@ class StandIn:
     """The limits of one realm, as one process keeps a share of them. Threads may share it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._states: dict[tuple[str, str], Any] = {}
 
     def charge(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from .decision import Source
+from .fork_safe_lock import ForkSafeLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Tally:
     """Counts decisions. Threads may share it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._allowed = self._refused = self._units = self._tokens = 0
         self._without_server = {Source.LOCAL: 0, Source.OPEN: 0}
 

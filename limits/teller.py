@@ -53,8 +53,8 @@ class Teller:
         self.statistics = self._tally.statistics
 
     def holder(self, account: Account) -> str:
-        """A new name for who takes slots, if there are any to take."""
-        return secrets.token_hex(8) if account.has_slots else ""
+        """A new name for who takes slots, if there are any to take, or may be a probe of a breaker."""
+        return secrets.token_hex(8) if account.has_slots or account.reports_to else ""
 
     def charge(self, account: Account, requests: int, tokens: int, holder: str, now_us: int | None) -> Values:
         """What acquire.lua takes.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from .config import LimitsConfig
+from .fork_safe_lock import ForkSafeLock
 from .publication import Answer, Published
 from .registry import LimitsRegistry
 from .scope import TaskScopes, template_of
@@ -43,7 +43,7 @@ class LimitsView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry, self._given, self._program, self._clock = registry, given, program, clock
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._config = given or LimitsConfig()
         self._limited = _limited_scopes(self._config)
         self._version: int | None = None

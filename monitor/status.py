@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..limits.limit import Limit, LimitKind, Unit
 from ..limits.regulator import RegulatorState
+from ..limits.service_health import ServiceHealth
 from ..limits.usage import LimitUsage
 from ..scheduler.survey import ClosedGate, Survey
 
@@ -18,8 +19,10 @@ _BAR_WIDTH = 10
 _NUMBERS = frozenset({"used", "lanes", "opens in", "tasks"})
 
 
-def render(survey: Survey, usage: Iterable[LimitUsage] = (), held: Iterable[RegulatorState] = ()) -> RenderableType:
-    """Counts, what is paused or closed, limits, closed gates and lanes."""
+def render(
+    survey: Survey, usage: Iterable[LimitUsage] = (), held: Iterable[RegulatorState | ServiceHealth] = ()
+) -> RenderableType:
+    """Counts, what is paused, closed or ailing, limits, closed gates and lanes."""
     return Group(
         counts(survey),
         *(Text(str(state), style="bold red") for state in held),
@@ -32,8 +35,8 @@ def render(survey: Survey, usage: Iterable[LimitUsage] = (), held: Iterable[Regu
     )
 
 
-def plain(survey: Survey, held: Iterable[RegulatorState] = ()) -> str:
-    """The counts as one line, for a pipe or a log; another line for each scope that is paused or closed."""
+def plain(survey: Survey, held: Iterable[RegulatorState | ServiceHealth] = ()) -> str:
+    """The counts as one line, for a pipe or a log; another line for each scope that is paused, closed or ailing."""
     closed = ", ".join(f"{_gate(gate)} {gate.opens_in_s:.1f} s" for gate in survey.gates[:4])
     line = (
         f"waiting {survey.waiting}  delayed {survey.delayed}  in flight {survey.in_flight}  "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..limits import HierarchicalLimiter, Usage
+from ..limits import HierarchicalLimiter, ServiceHealth, Usage
 from ..limits.scope import TEMPLATE
 
 
@@ -10,3 +10,10 @@ def usage_of_all(limiter: HierarchicalLimiter) -> Usage:
     """Every limit in force, but for templates (`loop:*`), which have no state of their own. Charges nothing."""
     scopes = [scope for scope in limiter.refresh().definitions() if not scope.endswith(TEMPLATE)]
     return Usage(usage for scope in scopes for usage in limiter.usage(scope))
+
+
+def ailing(limiter: HierarchicalLimiter) -> tuple[ServiceHealth, ...]:
+    """The services of whose limits a breaker or an adaptive share holds something back."""
+    config = limiter.refresh()
+    found = (limiter.health(service) for service in config.services if config.counts_outcomes(service))
+    return tuple(health for health in found if not health.is_whole)

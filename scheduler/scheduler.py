@@ -194,12 +194,15 @@ class Scheduler:
         verdict: bytes = self._run(_SETTLE_TOKENS, self._realm, now_us, task, fence, tokens, name, self._claim_within_us)
         return Settled(verdict.decode())
 
-    def finish(self, task: str, fence: str | int, *, outcome: Outcome = Outcome.OK, now_us: int | str = "") -> bool:
+    def finish(
+        self, task: str, fence: str | int, outcome: Outcome = Outcome.OK, *, counted: bool = False, now_us: int | str = ""
+    ) -> bool:
         """End a released task. False if the fence is not its own any more.
 
-        One that FAILED before it settled its tokens gets back what it had reserved.
+        One that did not end well before it settled its tokens gets back what it had reserved. `counted` says that
+        the breaker or the adaptive share of its service wants the outcome.
         """
-        verdict: bytes = self._run(_FINISH, self._realm, now_us, task, fence, outcome, self._claim_within_us)
+        verdict: bytes = self._run(_FINISH, self._realm, now_us, task, fence, outcome, int(counted), self._claim_within_us)
         return verdict == b"finished"
 
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
+from .claims import finish
 from .request import lease_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Attendant:
                 if end.goes_back:
                     self._scheduler.put_back(end.task, end.fence)
                 else:
-                    self._scheduler.finish(end.task, end.fence, outcome=Outcome.FAILED)
+                    finish(self._turgor, end.task, end.fence, end.service, end.outcome)
             except Exception:
                 self._turgor.ended.put(end)
                 raise

@@ -20,13 +20,16 @@ from celery.utils.log import get_logger
 from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
 from .envelope import FENCE_HEADER, task_key
+from .outcome import outcome_of
 from .running_task import current
 from .throttled import fail_unclosable, throttled_in
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from ..limits.outcome import Outcome
     from ..scheduler.scheduler import Scheduler
+    from .turgor import Turgor
 
 Tracer = Callable[..., Any]
 _RETRY_EVERY_S = 0.5
@@ -42,7 +45,7 @@ class GuardedTracer:
 
     def __set__(self, task: Task, tracer: Tracer) -> None:
         turgor = getattr(task.app, "turgor", None)
-        vars(task)["__trace__"] = tracer if turgor is None else guard(tracer, task, turgor.scheduler)
+        vars(task)["__trace__"] = tracer if turgor is None else guard(tracer, task, turgor)
 
 
 def guard_tasks(app: Celery) -> None:
@@ -57,8 +60,9 @@ def guard_tasks(app: Celery) -> None:
             task.__trace__ = built
 
 
-def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
+def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
     """A tracer that runs only what it can claim. Tasks without a fence pass untouched."""
+    scheduler = turgor.scheduler
 
     def trace_task(uuid: str, args: Any, kwargs: Any, request: dict[str, Any] | None = None) -> Any:
         fence = (request or {}).get(FENCE_HEADER)
@@ -84,7 +88,7 @@ def guard(tracer: Tracer, task: Task, scheduler: Scheduler) -> Tracer:
         if _is_requeued(traced):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
         else:
-            _insist(scheduler, lambda: scheduler.finish(key, fence, outcome=_outcome(traced)))
+            _insist(scheduler, lambda: finish(turgor, key, fence, request.get("service"), outcome_of(traced[1])))
         return traced
 
     return trace_task
@@ -94,6 +98,11 @@ def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
     """Whether this execution may run; False also if no server answered for as long as a release may stay unclaimed."""
     claimant = os.urandom(_CLAIMANT_BYTES).hex()
     return bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
+
+
+def finish(turgor: Turgor, task: str, fence: int, service: str | None, outcome: Outcome) -> bool:
+    """End a released task; its service hears of it where it counts outcomes."""
+    return turgor.scheduler.finish(task, fence, outcome, counted=turgor.counts_outcomes(service))
 
 
 def _insist(scheduler: Scheduler, ask: Callable[[], bool]) -> bool | None:
@@ -107,11 +116,6 @@ def _insist(scheduler: Scheduler, ask: Callable[[], bool]) -> bool | None:
                 logger.error("No answer from Redis for %.0f s: %s", scheduler.claim_within_s, error)
                 return None
             time.sleep(_RETRY_EVERY_S)
-
-
-def _outcome(traced: Any) -> Outcome:
-    info = traced[1]
-    return Outcome.OK if info is None or info.state == states.IGNORED else Outcome.FAILED
 
 
 def _is_requeued(traced: Any) -> bool:

@@ -13,6 +13,7 @@ from celery import Task
 from celery.worker.request import Request
 from kombu.utils.imports import symbol_by_name
 
+from ..limits.outcome import Outcome
 from .envelope import FENCE_HEADER, task_key
 
 
@@ -28,11 +29,13 @@ def lease_in(headers: Mapping[str, Any]) -> tuple[str, int] | None:
 
 
 class End(NamedTuple):
-    """The end of an execution, to be reported. `goes_back`: the task is to run again."""
+    """The end of an execution, to be reported. `goes_back`: the task is to run again. `outcome` is for its `service`."""
 
     task: str
     fence: int
     goes_back: bool = False
+    outcome: Outcome = Outcome.OPEN
+    service: str | None = None
 
 
 class ReportingRequest(Request):
@@ -40,9 +43,9 @@ class ReportingRequest(Request):
 
     _goes_back = False
 
-    def _end(self) -> None:
+    def _end(self, outcome: Outcome = Outcome.OPEN) -> None:
         if lease := lease_of(self):
-            self._app.turgor.ended.put(End(*lease, goes_back=self._goes_back))
+            self._app.turgor.ended.put(End(*lease, self._goes_back, outcome, self.request_dict.get("service")))
 
     def reject(self, requeue: bool = False) -> None:
         self._goes_back = self._goes_back or (requeue and not self.acknowledged)
@@ -56,12 +59,12 @@ class ReportingRequest(Request):
     def on_timeout(self, soft: bool, timeout: float) -> None:
         super().on_timeout(soft, timeout)
         if not soft:
-            self._end()
+            self._end(Outcome.FAILED)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         super().on_failure(exc_info, send_failed_event, return_ok)
         if not return_ok:
-            self._end()
+            self._end(Outcome.FAILED)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         super()._announce_revoked(reason, terminated, signum, expired)

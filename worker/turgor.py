@@ -25,6 +25,8 @@ from ..limits.publication import KEPT_VERSIONS
 from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
 from ..limits.server import check_server, connect
+from ..limits.service_health import ServiceHealth
+from ..limits.transition import Transition, transitions
 from ..limits.usage import Usage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
@@ -226,6 +228,18 @@ class Turgor:
     @cached_property
     def estimate_book(self) -> EstimateBook:
         return EstimateBook(self.client, self.keys)
+
+    def health(self, service: str) -> ServiceHealth:
+        """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""
+        return self.limiter.health(service)
+
+    def transitions(self, *, most: int = 100) -> tuple[Transition, ...]:
+        """The latest transitions of the breakers, newest first."""
+        return transitions(self.client, self.keys, most=most)
+
+    def counts_outcomes(self, service: str | None) -> bool:
+        """Whether somebody wants to know how calls of the service end. The limits may be a second old."""
+        return bool(service) and self.view.config().counts_outcomes(service)
 
     def observe(self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "") -> Observation:
         """Take in what a response says of its service's limits; see `HierarchicalLimiter.observe`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..fork_safe_lock import ForkSafeLock
 from .family import HeaderFamily
 
 
@@ -34,7 +34,7 @@ class HeaderTally:
     """Counts headers. Threads may share it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._responses = self._cached = 0
         self._parsed = Counter[HeaderFamily]()
         self._ignored = Counter[HeaderFamily]()

@@ -30,7 +30,7 @@ local function next_account()
   for i = 1, count do
     found[i] = all[tonumber(values[position + 2 + i])]
   end
-  local scopes = {{limits = found}, {limits = regulators_of(values[position + 1])}}
+  local scopes = {{limits = found}, {limits = regulators_of(values[position + 1], found)}}
   position = position + 2 + count
   return {limits = found, scopes = scopes}
 end

@@ -59,7 +59,11 @@ if redis.call('GET', key('dispatched')) ~= definitions.version then
   is_sweeping = sweep()
 end
 
-for _, task in ipairs(due('leases')) do
+local lapsed = due('leases')
+for _, task in ipairs(lapsed) do
+  recovery.tell_lapsed(task)
+end
+for _, task in ipairs(lapsed) do
   left = left - 1
   if recovery.lapse(task, claim_within) then
     recovered = recovered + 1

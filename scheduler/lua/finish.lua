@@ -11,7 +11,8 @@
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV task: the task's id, with its attempt
 -- ARGV fence: from the message
--- ARGV outcome: how it ended: 'ok', or in another way
+-- ARGV outcome: how the service did: 'ok', 'throttled', 'failed', or 'open' if its end says nothing
+-- ARGV counted: 1 if its service counts outcomes, else 0
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
 --
 -- Returns 'finished' or 'stale'.
@@ -24,15 +25,20 @@ end
 
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
 local failed = outcome ~= 'ok'
-if lease.is_claimed(self) and not lease.has_slots(self) and not (failed and lease.has_unsettled_tokens(self)) then
+local has_rest = lease.has_slots(self) or failed and lease.has_unsettled_tokens(self)
+if lease.is_claimed(self) and counted == '0' and not has_rest then
   lease.remove(self)
   return 'finished'
 end
 
 -- include: charge.lua
 lease.close(self, failed)
+-- include: outcome.lua
 -- include: advance.lua
 definitions.use_current()
+if counted == '1' then
+  report_outcome(self, outcome)
+end
 lane.touch_gates(lane.at(self.lane))
 advance(BUDGET, tonumber(claim_within_us))
 save()

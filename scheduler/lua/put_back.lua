@@ -19,7 +19,7 @@ if not self or self.fence ~= fence then
   return 'stale'
 end
 definitions.use_current()
-recovery.put_back(self)
+recovery.put_back(self, 'open')
 advance(BUDGET, tonumber(claim_within_us))
 save()
 return 'returned'

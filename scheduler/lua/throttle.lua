@@ -26,10 +26,11 @@ local scope = scopes.throttled(self.lane)
 if not scope then
   return 'unscoped'
 end
+definitions.use_current()
+report_outcome(self, 'throttled')
 local record = regulator.of(scope)
 closure.set(record, now + tonumber(for_us), reason)
 regulator.save(record)
-definitions.use_current()
 recovery.return_to_lane(self)
 advance(BUDGET, tonumber(claim_within_us))
 save()

@@ -39,6 +39,7 @@ KEYS = [
         "shadow",
     ),
     *("per_second", "per_minute", "per_hour", "per_day", "[key]", "global_", "", "a/b", "x.*", "[", "[z-a]", "\u2028", "\ud800"),
+    *("breaker", "adaptive", "failure_ratio", "cool_down", "max_cool_down", "floor", "decrease"),
 ]
 VALUES: list[Any] = [
     1,
@@ -73,8 +74,8 @@ def grow(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 junk = st.dictionaries(keys, st.recursive(scalars, grow, max_leaves=20), max_size=5)
 
 
-def with_endpoints(table: dict[str, Any], endpoints: dict[str, Any]) -> dict[str, Any]:
-    return {**table, "endpoints": endpoints}
+def service(table: dict[str, Any], endpoints: dict[str, Any], health: dict[str, Any]) -> dict[str, Any]:
+    return {**table, **health, "endpoints": endpoints}
 
 
 def shaped(
@@ -93,8 +94,16 @@ def shaped(
             "token_limits": token_tables,
         },
     )
+    shares, durations = st.sampled_from([0.1, 0.5]) | counts, st.sampled_from(lengths)
+    breakers = st.fixed_dictionaries(
+        {}, optional={"failure_ratio": shares, "minimum_calls": bursts, "cool_down": durations, "max_cool_down": durations}
+    )
+    shares_of_limits = st.fixed_dictionaries({}, optional={"floor": shares, "decrease": shares, "recovery": durations})
+    health = st.fixed_dictionaries(
+        {}, optional={"breaker": st.booleans() | breakers, "adaptive": st.booleans() | shares_of_limits}
+    )
     scopes = st.dictionaries(st.sampled_from(names), scope_tables, max_size=2)
-    services = st.dictionaries(st.sampled_from(names[:2]), st.builds(with_endpoints, scope_tables, scopes), max_size=2)
+    services = st.dictionaries(st.sampled_from(names[:2]), st.builds(service, scope_tables, scopes, health), max_size=2)
     tasks = st.dictionaries(keys, st.sampled_from(targets), max_size=1)
     optional = {"global": scope_tables, "services": services, "loops": scopes, "loop_types": scopes, "tasks": tasks}
     return st.fixed_dictionaries({}, optional=optional)

@@ -12,11 +12,28 @@ from turgor.limits.batch import ACQUIRE_MANY
 from turgor.limits.line import LEAVE_LINE, TAKE_TURN
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.publication import BRING, PUBLISH
-from turgor.limits.rate_token import SETTLE
+from turgor.limits.rate_token import REPORT, SETTLE
 from turgor.limits.regulator import CLOSE, OBSERVE, PAUSE, REGULATORS, RESUME
+from turgor.limits.service_health import HEALTH
 from turgor.limits.teller import ACQUIRE, PEEK
 
-SCRIPTS = [ACQUIRE, ACQUIRE_MANY, BRING, PEEK, SETTLE, PUBLISH, PAUSE, RESUME, CLOSE, REGULATORS, OBSERVE, TAKE_TURN, LEAVE_LINE]
+SCRIPTS = [
+    ACQUIRE,
+    ACQUIRE_MANY,
+    BRING,
+    PEEK,
+    SETTLE,
+    PUBLISH,
+    PAUSE,
+    RESUME,
+    CLOSE,
+    REGULATORS,
+    OBSERVE,
+    TAKE_TURN,
+    LEAVE_LINE,
+    REPORT,
+    HEALTH,
+]
 
 
 def write(folder: Path, **files: str) -> Path:

@@ -58,6 +58,20 @@ def test_the_first_limits_are_version_one(calls: Calls) -> None:
     assert registry(calls).current() == ONE
 
 
+def test_what_governs_a_service_is_published_with_its_limits(calls: Calls) -> None:
+    registry(calls).publish(LimitsConfig.load({"services": {"a": {"max_in_flight": 2, "breaker": True, "adaptive": True}}}))
+
+    assert state(calls)["limits:1"] == {
+        b"service:a": json.dumps([["in_flight", "in_flight", 2, 0, 0, "requests"]]).encode(),
+        b"governors:a": json.dumps(
+            {
+                "breaker": [0.5, 20, 30_000_000, 10_000_000, 300_000_000, 3, 30_000_000],
+                "adaptive": [0.1, 0.7, 300_000_000, 5_000_000],
+            }
+        ).encode(),
+    }
+
+
 def test_the_same_limits_again_change_nothing(calls: Calls) -> None:
     registry(calls).publish(ONE)
     before = state(calls)

@@ -155,8 +155,9 @@ class Realm:
     def settle_tokens(self, message: Message, tokens: int, name: str = "") -> Settled:
         return self.scheduler.settle_tokens(*message, tokens, name=name, now_us=self.now_us)
 
-    def finish(self, message: Message, outcome: Outcome = Outcome.OK) -> bool:
-        return self.scheduler.finish(*message, outcome=outcome, now_us=self.now_us)
+    def finish(self, message: Message, outcome: Outcome | None = None) -> bool:
+        """End a task; an outcome that is given is counted."""
+        return self.scheduler.finish(*message, outcome or Outcome.OK, counted=outcome is not None, now_us=self.now_us)
 
     def put_back(self, message: Message) -> bool:
         return self.scheduler.put_back(*message, now_us=self.now_us)
@@ -178,23 +179,25 @@ class Realm:
         envelopes = cast("list[bytes]", self.client.lrange(queue, 0, -1))
         return [Message.read(envelope).task for envelope in reversed(envelopes)]
 
-    def work(self, *queues: str) -> list[str]:
-        """Run all that lies in the broker's queues, to its end. Returns the names, in the order of their starts."""
+    def work(self, *queues: str, outcome: Outcome | None = None) -> list[str]:
+        """Run all that lies in the broker's queues, to this end. Returns the names, in the order of their starts."""
         done: list[str] = []
         for queue in queues or ("q",):
             while message := self.take(queue):
                 if self.claim(message):
                     done.append(message.task)
-                    self.finish(message)
+                    self.finish(message, outcome)
         return done
 
-    def work_until(self, end_us: int, *queues: str, calls: int = 100_000) -> list[tuple[int, str]]:
+    def work_until(
+        self, end_us: int, *queues: str, calls: int = 100_000, outcome: Outcome | None = None
+    ) -> list[tuple[int, str]]:
         """Let a dispatcher and a worker go on until `end_us`. Returns (time, name) of each start."""
         log: list[tuple[int, str]] = []
         for _ in range(calls):
-            log += ((self.now_us, name) for name in self.work(*queues))
+            log += ((self.now_us, name) for name in self.work(*queues, outcome=outcome))
             dispatched = self.dispatch()
-            log += ((self.now_us, name) for name in self.work(*queues))
+            log += ((self.now_us, name) for name in self.work(*queues, outcome=outcome))
             if dispatched.next_in_s is None or self.now_us + dispatched.next_in_s * SECOND_US > end_us:
                 self.now_us = end_us
                 return log
@@ -219,6 +222,7 @@ local read = {
   list = function(name) return redis.call('LRANGE', name, 0, -1) end,
   set = function(name) return redis.call('SMEMBERS', name) end,
   zset = function(name) return redis.call('ZRANGE', name, 0, -1, 'WITHSCORES') end,
+  stream = function(name) return redis.call('XLEN', name) end,
 }
 local dump = {}
 for _, name in ipairs(redis.call('KEYS', '*')) do
@@ -231,6 +235,7 @@ _AS: dict[bytes, Callable[[Any], Any]] = {
     b"string": lambda value: value,
     b"hash": lambda value: {name.decode(): content for name, content in zip(value[::2], value[1::2], strict=True)},
     b"list": lambda value: value,
+    b"stream": int,
     b"set": set,
     b"zset": lambda value: {member.decode(): float(score) for member, score in zip(value[::2], value[1::2], strict=True)},
 }

@@ -159,7 +159,7 @@ def settle(name: str, tokens: int, *, kind: str = "", fence: str | None = None) 
     return lambda realm: realm.settle_tokens(Message(name, fence) if fence else _last(realm, name), tokens, kind)
 
 
-def finish(name: str, *, outcome: Outcome = Outcome.OK, fence: str | None = None) -> Step:
+def finish(name: str, outcome: Outcome | None = None, *, fence: str | None = None) -> Step:
     return lambda realm: realm.finish(Message(name, fence) if fence else _last(realm, name), outcome)
 
 

@@ -190,7 +190,9 @@ def test_check_says_all_mistakes_at_once(run: Run, tmp_path: Path) -> None:
 
 def test_check_gives_advice_and_is_strict_if_asked(run: Run, tmp_path: Path) -> None:
     useless = tmp_path / "limits.toml"
-    useless.write_text("[global]\nrequests_per_second = 1\nrequests_per_minute = 100\n[services.api]\n[services.single]\n")
+    useless.write_text(
+        "[global]\nrequests_per_second = 1\nrequests_per_minute = 100\n[services.api]\n[services.single]\n[services.llm]\n"
+    )
     output = run("check", str(useless)).output
     assert "global.requests_per_minute: 100 in 1m can never bind, because requests_per_second = 1 in 1s is tighter" in output
     assert "no mistakes" in output
@@ -200,13 +202,13 @@ def test_check_gives_advice_and_is_strict_if_asked(run: Run, tmp_path: Path) -> 
 def test_check_knows_what_the_apps_tasks_cost(run: Run, tmp_path: Path) -> None:
     """`proj.declared` has weight 2 and 5 tokens, and the file would have every submit of it refused."""
     path = tmp_path / "limits.toml"
-    path.write_text("[services.api]\ntoken_limits = { per_minute = 4 }\n[services.single]\n")
+    path.write_text("[services.api]\ntoken_limits = { per_minute = 4 }\n[services.single]\n[services.llm]\n")
     output = run("check", str(path)).output
     assert "task 'proj.declared': costs 5, but service:api tokens/1m never holds more than 4" in output
     path.write_text("[services.apis]\n")
     assert "task 'proj.call': unknown service 'api'. Did you mean 'apis'?" in run("check", str(path)).output
-    path.write_text("[services.api]\nrequests_per_minute = 2\n[services.single]\n")
-    assert run("check", str(path), "--strict").output == f"{path}: 1 limits on 2 scopes, no mistakes\n"
+    path.write_text("[services.api]\nrequests_per_minute = 2\n[services.single]\n[services.llm]\n")
+    assert run("check", str(path), "--strict").output == f"{path}: 1 limits on 3 scopes, no mistakes\n"
 
 
 def test_an_app_that_starts_again_does_not_undo_a_command(run: Run, settings: AppSettings, redis_client: Redis) -> None:

@@ -15,6 +15,9 @@ from .group import turgor_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ...limits.regulator import RegulatorState
+    from ...limits.service_health import ServiceHealth
+
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh every second until Ctrl-C.")
@@ -26,17 +29,21 @@ def status(ctx: click.Context, watch: bool, **_: Any) -> None:
 
     from ...limits import HierarchicalLimiter
     from ...monitor.status import plain, render
-    from ...monitor.usage import usage_of_all
+    from ...monitor.usage import ailing, usage_of_all
 
     turgor = turgor_of(ctx)
     check_server(turgor.client, turgor.url)
-    if not sys.stdout.isatty():
-        click.echo(plain(survey(turgor.client, turgor.keys), turgor.regulator.states()))
-        return
     limiter = HierarchicalLimiter(turgor.client, realm=turgor.keys.realm)
 
+    def held() -> list[RegulatorState | ServiceHealth]:
+        return [*turgor.regulator.states(), *ailing(limiter)]
+
+    if not sys.stdout.isatty():
+        click.echo(plain(survey(turgor.client, turgor.keys), held()))
+        return
+
     def view() -> RenderableType:
-        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), turgor.regulator.states())
+        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), held())
 
     if not watch:
         Console().print(view())

@@ -24,10 +24,11 @@ local function limits_in(rules, first, last)
   return limits
 end
 
-local function regulators_of(scopes)
+-- What holds these scopes back besides the limits; scales those of the limits of which a share may be used.
+local function regulators_of(scopes, limits)
   local regulators = {}
   for scope in string.gmatch(scopes, SCOPE) do
-    regulated.join(scope, regulators)
+    regulated.join(scope, limits, regulators)
   end
   return regulators
 end
@@ -35,5 +36,5 @@ end
 -- The limits as they were brought, and the scopes to charge: these limits and the call's regulators.
 local function account(rules)
   local limits = limits_in(rules, 2, #rules)
-  return limits, {{limits = limits}, {limits = regulators_of(rules[1])}}
+  return limits, {{limits = limits}, {limits = regulators_of(rules[1], limits)}}
 end

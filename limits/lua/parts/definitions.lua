@@ -54,7 +54,7 @@ function definitions.of(name, template)
     for i, rule in ipairs(rules_of(name) or template and rules_of(template) or {}) do
       limits[i] = ledger.limit(name, rule)
     end
-    regulated.join(name, limits)
+    regulated.join(name, limits, limits)
     scope = {name = name, limits = limits}
     definitions.scopes[name] = scope
   end

@@ -30,6 +30,17 @@ function ledger.rule(id, kind, capacity, period, refill, unit)
   return {id = id, name = kind, kind = kinds[kind] or kind_of(kind), capacity = capacity, period = period, refill = refill, unit = unit}
 end
 
+-- The rule with a share of its capacity and of its refill. Work is admitted by these, and charged and
+-- settled by what is `stated`, so that the share may change while the work runs. `again_at` is when
+-- more may be admitted although nobody has ended, or nil.
+function ledger.scaled(rule, share, again_at)
+  local capacity = math.max(1, math.min(rule.capacity, math.floor(rule.capacity * share)))
+  return {
+    id = rule.id, name = rule.name, kind = rule.kind, unit = rule.unit, period = rule.period,
+    capacity = capacity, refill = rule.refill * share, stated = rule, again_at = again_at,
+  }
+end
+
 function ledger.limit(scope, rule)
   return {scope = scope, rule = rule, key = key('limit:' .. scope .. ':' .. rule.id)}
 end
@@ -37,7 +48,7 @@ end
 -- A limit as text, to be kept with the work that was charged: it is settled under the same rule,
 -- also when the definitions have changed meanwhile.
 function ledger.encode(limit)
-  local rule = limit.rule
+  local rule = limit.rule.stated or limit.rule
   if not rule.code then
     local numbers = whole(rule.capacity) .. '\29' .. whole(rule.period) .. '\29' .. whole(rule.refill)
     rule.code = rule.name .. '\29' .. numbers .. '\29' .. rule.unit .. '\29'
@@ -77,6 +88,9 @@ function ledger.last_to_allow(scopes, cost)
       local units = units_of(rule, cost)
       if units > 0 then
         local allow_at = rule.kind.allow_at(rule, state_of(limit), units)
+        if rule.again_at and allow_at > now then
+          allow_at = math.min(allow_at, rule.again_at)
+        end
         if allow_at > latest then
           latest, binding = allow_at, limit
         end
@@ -90,7 +104,7 @@ end
 function ledger.too_small(scopes, cost)
   for _, scope in ipairs(scopes) do
     for _, limit in ipairs(scope.limits) do
-      local rule = limit.rule
+      local rule = limit.rule.stated or limit.rule
       if not rule.kind.one_each and not rule.kind.is_shadow and cost[rule.unit] > rule.capacity then
         return limit
       end
@@ -104,7 +118,7 @@ function ledger.apply(verb, scopes, cost, holder, deadline)
     for j = 1, #limits do
       local limit = limits[j]
       local rule = limit.rule
-      local units, act = units_of(rule, cost), rule.kind[verb]
+      local units, act = units_of(rule.stated or rule, cost), rule.kind[verb]
       if act and units > 0 then
         act(rule, state_of(limit), units, holder, deadline)
         ledger.changed[limit.key] = limit

@@ -1,3 +1,5 @@
+-- include: retirement.lua
+--
 -- The limits in force, and their history. Each version of them has a record (who, when, why) and its
 -- configuration; the last KEPT of them can be read, and put in force again. The rules of a version
 -- outlive it by a day: work that was charged under it is settled under it.
@@ -36,6 +38,7 @@ function publication.publish()
   redis.call('HSET', key('config'), 'digest', digest, 'json', config)
   store_rules()
   remember()
+  retire_governors(key('limits:' .. publication.version))
   if redis.call('LLEN', BELL) == 0 then
     redis.call('RPUSH', BELL, '1')
   end

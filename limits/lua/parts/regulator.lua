@@ -1,6 +1,8 @@
 -- include: ledger.lua
 -- include: paused.lua
 -- include: closure.lua
+-- include: breaker.lua
+-- include: adaptive.lua
 -- include: quota.lua
 --
 -- What holds a scope back besides its limits. A regulated scope has a record of what it is subject
@@ -12,11 +14,20 @@
 --     spent_at(record)   when its fields are of no use any more; 0: they are of none
 --     lift(record)       forgets its fields
 --
--- so what refuses is one mechanism, whatever the reason. The sorted set `regulators` lists the
+-- so what refuses is one mechanism, whatever the reason. Two aspects also say what share of the
+-- scope's limits may be used. The sorted set `regulators` lists the
 -- records, scored with when they are spent. Where it is empty, all this costs one look at it a call.
 local REGULATORS = key('regulators')
-local ASPECTS = {paused, closure, quotas.requests, quotas.tokens}
+local ASPECTS = {paused, closure, quotas.requests, quotas.tokens, breaker, adaptive}
 local regulator = {records = {}}
+
+local function assemble()
+  if not regulator.is_assembled then
+    regulator.is_assembled = true
+    breaker.assemble()
+    adaptive.assemble()
+  end
+end
 
 local function any_held()
   if regulator.any == nil then
@@ -36,6 +47,7 @@ end
 function regulator.of(scope)
   local record = regulator.records[scope]
   if not record then
+    assemble()
     record = {scope = scope, key = key('regulator:' .. scope), fields = {}, stored = {}}
     local stored = any_held() and redis.call('HGETALL', record.key) or {}
     for i = 1, #stored, 2 do
@@ -64,6 +76,25 @@ function regulator.join(scope, limits)
     if name then
       local rule = {id = name, kind = aspect, capacity = math.huge, unit = aspect.unit}
       limits[#limits + 1] = {scope = scope, rule = rule, key = record.key, state = record}
+    end
+  end
+end
+
+-- Scales the limits of the scope, among these, to the share that may be used for the time being.
+function regulator.scale(scope, limits)
+  if not any_held() then
+    return
+  end
+  local record = regulator.of(scope)
+  local ramp, grows_at = breaker.share(record)
+  local share = (ramp or 1) * (adaptive.share(record) or 1)
+  if share >= 1 then
+    return
+  end
+  for _, limit in ipairs(limits) do
+    -- Several calls of a batch may share a limit, and it is scaled once.
+    if limit.scope == scope and not limit.rule.stated then
+      limit.rule = ledger.scaled(limit.rule, share, grows_at)
     end
   end
 end

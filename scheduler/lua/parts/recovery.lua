@@ -1,3 +1,4 @@
+-- include: outcome.lua
 -- include: advance.lua
 --
 -- Takes back a task whose lease has lapsed, or that its worker gave up. It goes to the head of its
@@ -12,7 +13,9 @@ local function still_queued(self, queue)
   return message and redis.call('LPOS', queue, envelope(message, self.fence))
 end
 
-function recovery.put_back(self)
+-- `how` is what the end of the attempt says of its service.
+function recovery.put_back(self, how)
+  report_outcome(self, how)
   redis.call('HINCRBY', key('redelivered'), self.task, 1)
   recovery.return_to_lane(self)
 end
@@ -24,12 +27,21 @@ function recovery.return_to_lane(self)
   lane.touch_gates(target)
 end
 
+-- Whether the service or the worker failed the task is not known: a call that hangs looks like this.
+-- Told of all tasks that have lapsed before any is put back, because it may hold their service.
+function recovery.tell_lapsed(task)
+  local self = lease.of(task)
+  if lease.is_claimed(self) then
+    report_outcome(self, 'failed')
+  end
+end
+
 function recovery.lapse(task, claim_within)
   local self = lease.of(task)
   if not lease.is_claimed(self) and still_queued(self, lane.at(self.lane).queue) then
     redis.call('ZADD', key('leases'), whole(now + claim_within), task)
     return false
   end
-  recovery.put_back(self)
+  recovery.put_back(self, 'open')
   return true
 end
