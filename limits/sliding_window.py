@@ -14,7 +14,9 @@ from .limit import SECOND_US
 
 CELLS = 100
 START_SLACK = 1 / 100
+SOON = 1 / 20
 LONGEST_SLACK_US = 250_000
+LONGEST_SOON_US = 1_000_000
 
 
 class Counted(NamedTuple):
@@ -112,6 +114,22 @@ class SlidingWindow:
                 left = Counted(each.time_us, each.units - min(units, each.units))
                 return replace(current, counted=(*current.counted[:at], left, *current.counted[at + 1 :]))
         return current
+
+    def restart(self, state: WindowState, units: int, now_us: int, started_at_us: int) -> WindowState:
+        """The work that started at `started_at_us` has not made its call yet: it starts now."""
+        if not 0 <= now_us - started_at_us <= self.period_us:
+            return state
+        return self._redate(state, units, now_us, started_at_us, self._date_of_start(now_us))
+
+    def finish(self, state: WindowState, units: int, now_us: int, started_at_us: int) -> WindowState:
+        """The work ends. If it has started just now, its call is dated at this time, and not later than it was made."""
+        soon_us = min(self.period_us * SOON, LONGEST_SOON_US)
+        if self._date_of_start(started_at_us) >= now_us or now_us - started_at_us > soon_us:
+            return state
+        return self._redate(state, units, now_us, started_at_us, now_us)
+
+    def _redate(self, state: WindowState, units: int, now_us: int, started_at_us: int, date_us: int) -> WindowState:
+        return self._count(self.refund(state, units, now_us, self._date_of_start(started_at_us)), units, date_us)
 
     def remaining(self, state: WindowState, now_us: int) -> int:
         """Units that would pass at once."""

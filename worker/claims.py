@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Tracer = Callable[..., Any]
 _RETRY_EVERY_S = 0.5
+_LATE_S = 0.02
+_MOST_CLAIMS = 5
 _CLAIMANT_BYTES = 16
 logger = get_logger(__name__)
 
@@ -95,9 +97,18 @@ def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
 
 
 def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
-    """Whether this execution may run; False also if no server answered for as long as a release may stay unclaimed."""
+    """Whether this execution may run; False also if no server answered for as long as a release may stay unclaimed.
+
+    A start counts from the time of the claim. Where the answer took long to arrive, that time is past, and the claim
+    is made anew, so that a slow machine or a lost connection cannot make a window count too early.
+    """
     claimant = os.urandom(_CLAIMANT_BYTES).hex()
-    return bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
+    for _ in range(_MOST_CLAIMS):
+        asked_at = time.monotonic()
+        may_run = bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
+        if not may_run or time.monotonic() - asked_at <= _LATE_S:
+            break
+    return may_run
 
 
 def finish(turgor: Turgor, task: str, fence: int, service: str | None, outcome: Outcome) -> bool:

@@ -4,7 +4,8 @@
 --
 -- A worker is about to run a task. Only the fence of the last release may, and only once: a
 -- duplicate of the message, or a worker that was given up for dead, is told 'stale'. The same
--- claimant may ask again, because its first answer may have been lost on the way.
+-- claimant may ask again, because its first answer may have been lost on the way, or have come late: it
+-- starts at this time, then.
 -- The start leaves room in the broker's queue, so the next releases are made here too, as soon as
 -- there is room for the queue's `refill`. That is no more than half of what any of its workers can take, so none
 -- is without work meanwhile: if one were, all that is not started lay with the others, and room for it were free.
@@ -25,7 +26,12 @@ if not self or self.fence ~= fence then
   return 'stale'
 end
 if lease.is_claimed(self) then
-  return self.claimant == claimant and 'claimed' or 'stale'
+  if self.claimant ~= claimant then
+    return 'stale'
+  end
+  lease.restart(self)
+  ledger.save()
+  return 'claimed'
 end
 
 self.claimant, self.started_at = claimant, now

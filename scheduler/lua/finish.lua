@@ -25,14 +25,19 @@ end
 
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
 local failed = outcome ~= 'ok'
-local has_rest = lease.has_slots(self) or failed and lease.has_unsettled_tokens(self)
-if lease.is_claimed(self) and counted == '0' and not has_rest then
+local gives_back = lease.has_slots(self) or failed and lease.has_unsettled_tokens(self)
+local concerns_nobody = lease.is_claimed(self) and counted == '0' and not gives_back
+if concerns_nobody and not lease.ran_on(self) then
   lease.remove(self)
   return 'finished'
 end
 
 -- include: charge.lua
 lease.close(self, failed)
+if concerns_nobody then
+  ledger.save()
+  return 'finished'
+end
 -- include: outcome.lua
 -- include: advance.lua
 definitions.use_current()

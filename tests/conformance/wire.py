@@ -15,7 +15,7 @@ from turgor.limits.batch import ACQUIRE_MANY, Batch, Entry, batches
 from turgor.limits.keys import Keys
 from turgor.limits.lua import Script
 from turgor.limits.rate_token import SETTLE
-from turgor.limits.teller import ACQUIRE
+from turgor.limits.teller import ACQUIRE, Teller
 
 from .traffic import Request
 
@@ -44,6 +44,7 @@ class Wire:
 
     def __init__(self, client: Redis, realm: str, tables: Mapping[str, Any], *, in_batches: bool = False) -> None:
         self.client, self.prefix = client, Keys(realm).prefix
+        self._teller = Teller(realm, LEASE_US / SECOND_US)
         self._book = AccountBook(LimitsConfig.load(tables))
         self._in_batches = in_batches
         self._holders = count()
@@ -60,7 +61,9 @@ class Wire:
         """What ends a call that was admitted: for `run`."""
         request, account = answer.request, answer.account
         difference = actual_tokens - request.tokens if account.has_tokens else 0
-        return (self.prefix, at_us, f"c{answer.holder}", request.at_us, answer.holder, difference, *account.settled_rules)
+        correction = f"c{answer.holder}"
+        charged = (request.at_us, answer.holder, difference, account.opens)
+        return (self.prefix, at_us, correction, *charged, *account.settled_rules)
 
     def run(self, script: Script, calls: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
         with self.client.pipeline(transaction=False) as pipe:
@@ -73,7 +76,7 @@ class Wire:
 
     def _one_by_one(self, asked: Sequence[tuple[Request, str, Account]]) -> Iterator[list[int]]:
         calls = [
-            (self.prefix, request.at_us, holder, LEASE_US, request.weight, request.tokens, *account.rules)
+            self._teller.charge(account, request.weight, request.tokens, holder, request.at_us)
             for request, holder, account in asked
         ]
         yield from self.run(ACQUIRE, calls)

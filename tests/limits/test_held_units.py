@@ -18,7 +18,7 @@ APPLY = Script(Path(__file__).parent / "lua" / "apply.lua", LIMITS_LUA)
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["hold", "hold", "start", "unhold", "charge", "take_back"]),
+        st.sampled_from(["hold", "hold", "start", "unhold", "charge", "take_back", "restart", "finish"]),
         st.integers(1, 5),
         st.sampled_from([0, 1, PERIOD_US // 200, PERIOD_US // 100, PERIOD_US // 3, PERIOD_US, -PERIOD_US // 50]),
     ),
@@ -45,6 +45,10 @@ def test_held_units_move_as_in_the_pure_window(calls: Calls, steps: list[tuple[s
                 state, started_us = pure.start(state, units, at_us), at_us
             case "take_back":
                 state = pure.take_back(state, units, at_us, started_us)
+            case "restart":
+                state = pure.restart(state, units, at_us, started_us)
+            case "finish":
+                state = pure.finish(state, units, at_us, started_us)
             case _:
                 _, state = pure.decide(state, units, at_us)
 

@@ -18,6 +18,8 @@ from turgor.scheduler.scheduler import WaitingTask
 
 # A window counts in cells of 1/100 of its period, and dates a start 1/100 late.
 WINDOW_SLACK = 1.02
+# Work that ends so soon after its start, in parts of the period, may be dated at its end.
+SOON = 1 / 20
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Spent:
     units: int
     released_us: int
     started_us: int | None = None
+    began_us: int = 0  # the start, on the clock that was passed
     gone_us: float = math.inf  # by when a window has certainly forgotten the start
     kept: int | None = None  # of the units, if the others were taken back; a window may count them for longer
 
@@ -111,15 +114,23 @@ class Account:
 
     def start(self, spent: Spent) -> None:
         self.last_start_us = max(self.last_start_us, self.clock.now_us)
-        spent.started_us = self.clock.elapsed_us
+        spent.started_us, spent.began_us = self.clock.elapsed_us, self.clock.now_us
         spent.gone_us = self.last_start_us + spent.limit.period_us * WINDOW_SLACK
         if spent.limit.kind is LimitKind.WINDOW:
             self._check_starts(spent.limit)
 
+    def restart(self, spent: Spent) -> None:
+        """The worker asks again whether it may start: it starts now, unless its start has left the window."""
+        if spent.limit.kind is LimitKind.WINDOW and 0 <= self.clock.now_us - spent.began_us <= spent.limit.period_us:
+            self.start(spent)
+
     def end(self, spent: Spent) -> None:
-        """The work is over: what it spent stays spent, and its slot is free."""
+        """The work is over: what it spent stays spent, and its slot is free. What was short may be dated at its end."""
         if spent.limit.kind is LimitKind.IN_FLIGHT:
             self._remove(spent)
+        elif self.clock.now_us - spent.began_us <= spent.limit.period_us * SOON:
+            self.last_start_us = max(self.last_start_us, self.clock.now_us)
+            spent.gone_us = self.last_start_us + spent.limit.period_us * WINDOW_SLACK
 
     def take_back(self, spent: Spent, kept: int) -> None:
         """Work that has started needs no more than `kept` of its tokens."""

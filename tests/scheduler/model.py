@@ -175,6 +175,8 @@ class Model:
             assert not granted, f"{message} was claimed by a second one"
         elif flight.claimant == claimant:
             assert granted, f"{message} was refused to its own claimant"
+            for spent in flight.spent:
+                spent.account.restart(spent)
         elif granted:
             self._start(flight, claimant)
         else:

@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant("what comes back goes to the end of its lane", "redis.call('LPUSH', self.key, element)", "redis.call('RPUSH', self.key, element)"),
     Mutant("a lane is served last in, first out", "if redis.call('RPUSH', self.key, element) == 1 then", "if redis.call('LPUSH', self.key, element) == 1 then"),
     Mutant("an old fence is good enough", "if not self or self.fence ~= fence then", "if not self then"),
-    Mutant("a second claimant may run the task too", "return self.claimant == claimant and 'claimed' or 'stale'", "return 'claimed'"),
+    Mutant("a second claimant may run the task too", "  if self.claimant ~= claimant then\n    return 'stale'\n  end\n", ""),
     Mutant("a released task that has not started does not count in the window", "state.held = state.held + units", ""),
     Mutant("a start does not count in the window", "function window.start(rule, state, units)\n", "function window.start(rule, state, units)\n  if units then\n    state.held = math.max(0, state.held - units)\n    return\n  end\n"),
     Mutant("a window forgets after half its period", "local horizon = now - rule.period\n", "local horizon = now - rule.period / 2\n"),

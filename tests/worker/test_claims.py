@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from crew import Crew
+import pytest
+
+from crew import AppSettings, Crew
 from support import wait_until
+from turgor.worker.claims import claim
 from turgor.worker.envelope import fill
 
 
@@ -28,3 +32,25 @@ def test_copies_of_a_message_that_runs_do_not_run(any_crew: Crew, tmp_path: Path
     open_file.touch()
     wait_until(lambda: drops(crew, task_id) == 2, description="both copies are dropped")
     assert len(crew.journal.starts(task_id)) == 1
+
+
+def test_a_claim_whose_answer_came_late_is_made_again(settings: AppSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start counts from its claim, so a date that is past when the worker hears of it is not good enough."""
+    proj = settings.load()
+    scheduler, ask = proj.turgor.scheduler, proj.turgor.scheduler.claim
+    delays = [0.1, 0.0, 0.1]
+    claimants: list[str] = []
+
+    def slow_claim(task: str, fence: int, claimant: str) -> bool:
+        claimants.append(claimant)
+        granted = ask(task, fence, claimant)
+        time.sleep(delays[len(claimants) - 1])  # the way of the answer
+        return granted
+
+    task_id = proj.call.delay(1).id
+    monkeypatch.setattr(scheduler, "claim", slow_claim)
+    assert claim(scheduler, task_id, 1)
+    assert len(claimants) == 2
+    assert len(set(claimants)) == 1
+    assert not claim(scheduler, task_id, 1), "a refusal is not asked again, however late"
+    assert len(claimants) == 3

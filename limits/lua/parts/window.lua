@@ -8,10 +8,13 @@
 -- Held units are charged to work that is released and has not started. They count until the work
 -- starts, and from then for one period more, so calls that bunch up behind a stalled worker cannot
 -- break the window when it goes on. A start is dated START_SLACK of the period late: the call that
--- follows a start reaches its service a little after it.
+-- follows a start reaches its service a little after it. Work that ends soon after its start is dated at
+-- its end, because by then its call has surely been made: a machine that is slow delays both.
 local CELLS = 100
 local START_SLACK = 1 / 100
 local LONGEST_SLACK = 250000
+local SOON = 1 / 20
+local LONGEST_SOON = 1000000
 local HELD_TTL = 86400000000
 local PAIR_BYTES = 16
 local HEADER_BYTES = 16
@@ -142,6 +145,25 @@ end
 -- Takes units back from work that started at `time`.
 function window.take_back(rule, state, units, holder, time)
   window.refund(rule, state, units, holder, date_of_start(rule, time))
+end
+
+local function redate(rule, state, units, started_at, date)
+  window.refund(rule, state, units, nil, date_of_start(rule, started_at))
+  count(rule, state, units, date)
+end
+
+-- The work that started at `time` has not made its call yet: it starts now. What has left the window stays out.
+function window.restart(rule, state, units, _, time)
+  if time <= now and now - time <= rule.period then
+    redate(rule, state, units, time, date_of_start(rule, now))
+  end
+end
+
+-- The work that started at `time` ends.
+function window.finish(rule, state, units, _, time)
+  if date_of_start(rule, time) < now and now - time <= math.min(rule.period * SOON, LONGEST_SOON) then
+    redate(rule, state, units, time, now)
+  end
 end
 
 function window.remaining(rule, state)

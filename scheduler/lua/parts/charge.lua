@@ -69,17 +69,31 @@ function lease.settle(self, cost)
   return gives_back
 end
 
+-- The worker heard of its claim too late to trust its date, and asks again before user code runs.
+function lease.restart(self)
+  lease.apply(self, 'restart', self.started_at)
+  self.started_at = math.max(now, self.started_at)
+  redis.call('HSET', LEASE, self.task, lease.record(self))
+end
+
+-- The task has ended: its slots are free, and if it was short its calls are dated at this time.
+function lease.finish(self)
+  local cost = {requests = self.requests, tokens = self.settled or self.tokens}
+  ledger.apply('finish', {{limits = limits_of(self)}}, cost, self.task, self.started_at)
+end
+
 -- Ends the lease: what the task held is free, and what it was charged and never used is given back.
 -- A task that `failed` before it settled its tokens is taken to have spent none.
 function lease.close(self, failed)
   if not lease.is_claimed(self) then
     lease.apply(self, 'unhold', self.released_at)
   else
-    if lease.has_slots(self) then
-      lease.apply(self, 'finish')
-    end
     if failed and lease.has_unsettled_tokens(self) then
       correct_tokens(self, 0)
+      self.settled = 0
+    end
+    if lease.has_slots(self) or lease.ran_on(self) then
+      lease.finish(self)
     end
   end
   lease.remove(self)

@@ -42,6 +42,12 @@ function lease.is_claimed(self)
   return self.claimant ~= ''
 end
 
+-- Whether the task has run for so long that a window may date its start anew: not before 1% of the shortest
+-- window that is worth it, and not after the longest time for which any window does so.
+function lease.ran_on(self)
+  return now - self.started_at > 10000 and now - self.started_at <= 1000000
+end
+
 function lease.has_slots(self)
   return string.find(self.charged, 'in_flight\29', 1, true)
 end
