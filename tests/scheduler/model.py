@@ -250,10 +250,14 @@ class Model:
             crew.pop(worker, None)
             if share:
                 crew[worker] = (self.now_us + silence_us, share)
+            for name, (until_us, _) in list(crew.items()):
+                if until_us + self._claim_within_us <= self.now_us:
+                    del crew[name]
             living = [count for until_us, count in crew.values() if until_us > self.now_us]
             if living:
                 self.ahead[queue] = sum(living)
-                self.refill[queue] = max(1, min(MOST_REFILLED, min(living) // 2))
+                missed = len(crew) > len(living)
+                self.refill[queue] = 1 if missed else max(1, min(MOST_REFILLED, min(living) // 2))
         self._settle(state)
 
     def cancelled(self, task: WaitingTask, verdict: Cancelled, state: State) -> None:
