@@ -1,7 +1,8 @@
 """Limits that hold across every process that shares a Redis. No Celery in here: usable alone."""
 
-from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter, AsyncRateToken
+from .asynchronous import AsyncHierarchicalLimiter, AsyncLimiter
 from .asynchronous_registry import AsyncLimitsRegistry
+from .asynchronous_token import AsyncRateToken
 from .breaker import Circuit
 from .call import Call
 from .config import LimitsConfig

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 from .scope import TaskScopes
 
 if TYPE_CHECKING:
-    from .asynchronous import AsyncRateToken
+    from .asynchronous_token import AsyncRateToken
     from .rate_token import RateToken
 
 P = ParamSpec("P")

@@ -25,7 +25,8 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - a test imports this without httpx, in a process of its own
     raise ImportError("turgor.limits.httpx_transport needs httpx: pip install 'turgor[httpx]'") from error
 
-from .asynchronous import AsyncHierarchicalLimiter, AsyncRateToken
+from .asynchronous import AsyncHierarchicalLimiter
+from .asynchronous_token import AsyncRateToken
 from .errors import TurgorError
 from .hierarchical import HierarchicalLimiter
 from .http_call import CallNaming, Text, is_failure, log, tokens_in

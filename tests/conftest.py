@@ -1,7 +1,8 @@
 """The servers that every room's tests share.
 
 A test that asks for `server_url` or `redis_client` runs on an embedded Valkey, one per test process. Where
-TURGOR_TEST_REDIS_URL names a real server, it runs there as well, marked `redis`.
+TURGOR_TEST_REDIS_URL names real servers (their URLs, one for each test process, with spaces between), it runs there as
+well, marked `redis`.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=MISSING[suite]))
 
 
-def own_database(url: str) -> str:
-    """The URL of the database of the server at `url` that belongs to this test process."""
+def own_server(urls: str) -> str:
+    """The URL of the server that belongs to this test process; of a database of it where processes outnumber servers."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    return urlsplit(url)._replace(path=f"/{number}").geturl()
+    servers = urls.split()
+    database, position = divmod(number, len(servers))
+    return urlsplit(servers[position])._replace(path=f"/{database}").geturl()
 
 
 SERVERS = ["embedded"] if "redis" in MISSING else ["embedded", pytest.param("redis", marks=pytest.mark.redis)]
@@ -58,7 +61,7 @@ SERVERS = ["embedded"] if "redis" in MISSING else ["embedded", pytest.param("red
 @pytest.fixture(scope="session", params=SERVERS)
 def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "redis":
-        yield own_database(os.environ[OPTIONAL_SUITES["redis"]])
+        yield own_server(os.environ[OPTIONAL_SUITES["redis"]])
         return
     server = start_embedded_server()
     yield f"redis://127.0.0.1:{server.port}/0"

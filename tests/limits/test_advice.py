@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from turgor.limits import LimitsConfig
 from turgor.limits.advice import advice
-from turgor.limits.limit import SECOND_US
+from turgor.limits.limit import SECOND_US, format_duration
 from turgor.limits.sliding_window import SlidingWindow, WindowState
 from turgor.limits.token_bucket import BucketState, TokenBucket
 
@@ -106,7 +106,7 @@ def test_what_can_never_bind_never_refuses(
     other, state, other_state = SlidingWindow(other_count, other_parts * SHORT_US), WindowState(), WindowState()
     pace, per = min((parts, count), (other_parts, other_count)), min(parts, other_parts)
     bucket, full = TokenBucket(burst, per * SHORT_US, pace[1]), BucketState()
-    by_first = f"because windows = {count} in "
+    by_first = f"because windows = {count} in {format_duration(parts * 10 * SECOND_US)} "
     says_window = any(f"global.windows: {other_count} in" in line and by_first in line for line in lines)
     says_burst = any("burst_capacity" in line and by_first in line for line in lines)
     now_us = 0

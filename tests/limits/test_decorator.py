@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from redis import Redis
 
+from support import wait_until
 from turgor.limits import (
     AsyncHierarchicalLimiter,
     AsyncLimiter,
@@ -206,7 +207,7 @@ def test_a_limiter_closes_its_own_connections_at_the_end_of_its_block(server_url
         limiter.acquire(service="llm")
         one.check_and_consume()
         assert connections(redis_client) > before
-    assert connections(redis_client) == before
+    wait_until(lambda: connections(redis_client) == before, description="the connections are closed")
 
     with Limiter(redis_client, "x", realm=realm, requests_per_hour=9) as borrowed:
         borrowed.check_and_consume()
@@ -223,4 +224,4 @@ def test_an_async_limiter_closes_its_own_connections_too(server_url: str, redis_
             assert connections(redis_client) > before
 
     asyncio.run(main())
-    assert connections(redis_client) == before
+    wait_until(lambda: connections(redis_client) == before, description="the connections are closed")
