@@ -102,7 +102,7 @@ def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
     A start counts from the time of the claim. Where the answer took long to arrive, that time is past, and the claim
     is made anew, so that a slow machine or a lost connection cannot make a window count too early.
     """
-    claimant, may_run = os.urandom(_CLAIMANT_BYTES).hex(), False
+    claimant = os.urandom(_CLAIMANT_BYTES).hex()
     for _ in range(_MOST_CLAIMS):
         asked_at = time.monotonic()
         if not _insist(scheduler, lambda: scheduler.claim(task, fence, claimant)):

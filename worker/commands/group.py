@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from redis.exceptions import ResponseError
@@ -66,7 +66,7 @@ def _app_named(name: str) -> Celery[Any]:
     from celery.app.utils import find_app
 
     try:
-        found: object = find_app(name)
+        found = cast("object", find_app(name))
     except (ImportError, AttributeError) as error:
         # Celery takes an attribute that is missing for a module; the first error names what is missing.
         first = error.__context__ if isinstance(error.__context__, AttributeError) else error
