@@ -66,7 +66,7 @@ def _app_named(name: str) -> Celery[Any]:
     from celery.app.utils import find_app
 
     try:
-        found = cast("object", find_app(name))
+        found = cast("object", find_app(name))  # celery-types takes every module for an app
     except (ImportError, AttributeError) as error:
         # Celery takes an attribute that is missing for a module; the first error names what is missing.
         first = error.__context__ if isinstance(error.__context__, AttributeError) else error
