@@ -6,10 +6,10 @@ visible: a duplicate that it drops leaves no event, no STARTED state and no resu
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from billiard.einfo import ExceptionInfo
 from celery import Task, states
@@ -35,6 +35,7 @@ Tracer = Callable[..., Any]
 _RETRY_EVERY_S = 0.5
 _LATE_S = 0.02
 _MOST_CLAIMS = 5
+_CLAIMANT_BYTES = 16
 logger = get_logger(__name__)
 
 
@@ -101,13 +102,14 @@ def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
     A start counts from the time of the claim. Where the answer took long to arrive, that time is past, and the claim
     is made anew, so that a slow machine or a lost connection cannot make a window count too early.
     """
-    claimant = uuid4().hex
+    claimant = os.urandom(_CLAIMANT_BYTES).hex()
     for _ in range(_MOST_CLAIMS):
         asked_at = time.monotonic()
-        may_run = bool(_insist(scheduler, lambda: scheduler.claim(task, fence, claimant)))
-        if not may_run or time.monotonic() - asked_at <= _LATE_S:
+        if not _insist(scheduler, lambda: scheduler.claim(task, fence, claimant)):
+            return False
+        if time.monotonic() - asked_at <= _LATE_S:
             break
-    return may_run
+    return True
 
 
 def finish(turgor: Turgor, task: str, fence: int, service: str | None, outcome: Outcome) -> bool:

@@ -6,6 +6,10 @@
 -- workers that live bounds what is released to a queue and not started. When the last one falls
 -- silent the figure stays as it was, until somebody else attends.
 --
+-- Half of what the smallest of them can take, but less than a claim attempts, is the queue's
+-- `refill`: claims let so many places come free before they fill them, see claim.lua. It is one for as long as what a
+-- worker had that fell silent may lie with it: those places are taken, and the others may be fewer than that.
+--
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV worker: its node name
@@ -15,19 +19,22 @@
 --
 -- Returns the number of queues.
 local BUDGET = 32
+local MOST_REFILLED = 4
 definitions.use_current()
 
 local function living(workers)
-  local sum, expired = 0, {}
+  local sum, refill, expired = 0, MOST_REFILLED, {}
   for i = 1, #workers, 2 do
     local until_us, slots = string.match(workers[i + 1], '^(%d+) (%d+)$')
     if tonumber(until_us) > now then
-      sum = sum + tonumber(slots)
+      sum, refill = sum + tonumber(slots), math.min(refill, math.floor(tonumber(slots) / 2))
+    elseif until_us + claim_within_us > now then
+      refill = 1
     else
       expired[#expired + 1] = workers[i]
     end
   end
-  return sum, expired
+  return sum, math.max(1, refill), expired
 end
 
 for i = 1, #shares, 2 do
@@ -38,12 +45,13 @@ for i = 1, #shares, 2 do
   else
     redis.call('HDEL', crew, worker)
   end
-  local sum, expired = living(redis.call('HGETALL', crew))
+  local sum, refill, expired = living(redis.call('HGETALL', crew))
   if #expired > 0 then
     redis.call('HDEL', crew, unpack(expired))
   end
   if sum > 0 then
     redis.call('HSET', key('ahead'), queue, whole(sum))
+    redis.call('HSET', key('refill'), queue, whole(refill))
   end
   for _, each in ipairs(gate.of(depth.of(queue))) do
     lane.touch(each)

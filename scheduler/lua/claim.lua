@@ -6,7 +6,9 @@
 -- duplicate of the message, or a worker that was given up for dead, is told 'stale'. The same
 -- claimant may ask again, because its first answer may have been lost on the way, or have come late: it
 -- starts at this time, then.
--- The start leaves room in the broker's queue, so the next release is made here too.
+-- The start leaves room in the broker's queue, so the next releases are made here too, as soon as
+-- there is room for the queue's `refill`. That is no more than half of what any of its workers can take, so none
+-- is without work meanwhile: if one were, all that is not started lay with the others, and room for it were free.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
@@ -17,7 +19,7 @@
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
 --
 -- Returns 'claimed' or 'stale'.
-local BUDGET = 4
+local BUDGET = 6
 local self = lease.of(task)
 
 if not self or self.fence ~= fence then
@@ -37,7 +39,7 @@ self.deadline = now + tonumber(lease_us)
 lease.apply(self, 'start', lease.slot_until(self.deadline))
 lease.save(self)
 local queue = string.match(self.lane, '^%d\31([^\31]*)')
-if redis.call('EXISTS', key('gate:queue:' .. queue .. '|requests')) == 0 then
+if redis.call('EXISTS', key('gate:queue:' .. queue .. '|requests')) == 0 or depth.room(queue) < depth.refill(queue) then
   ledger.save()
   return 'claimed'
 end

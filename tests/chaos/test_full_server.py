@@ -29,13 +29,7 @@ def demote(client: Any) -> Callable[[], None]:
 @pytest.mark.parametrize(
     "trouble",
     [
-        pytest.param(
-            fill,
-            id="out of memory",
-            marks=pytest.mark.xfail(
-                reason="known: once a task had not started 30 s later; the cause is not established", strict=False
-            ),
-        ),
+        pytest.param(fill, id="out of memory"),
         pytest.param(demote, id="read-only"),
     ],
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
-FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead", "estimates"}
+FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead", "refill", "estimates"}
 FOR_A_WHILE = {"done", "limit", "limits", "regulator", "regulators", "workers"}
 
 
@@ -118,7 +118,7 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
     first = model.tasks[state.lanes[state.gates[gate][0]][0]]
     if scope.startswith("queue:"):
         queue = scope.removeprefix("queue:")
-        return math.inf if model.unclaimed().get(queue, 0) >= model.room_of(queue) else model.now_us
+        return model.now_us if model.refill_of(queue) <= model.room_of(queue) - model.unclaimed().get(queue, 0) else math.inf
     # A lane may stand at the gate of a limit that was taken away, or with a new head that the limit does not concern.
     if scope not in first.lane.scopes.names or not cost_of(first, Unit(unit)):
         return model.now_us

@@ -27,6 +27,7 @@ from .realm import Message, State
 from .regulators import Regulators, throttled_scope
 
 DEFAULT_AHEAD = 100
+MOST_REFILLED = 4
 DONE_FOR_US = 60 * SECOND_US
 
 
@@ -68,6 +69,7 @@ class Model:
         self.expired: set[str] = set()
         self.workers: dict[str, dict[str, tuple[int, int]]] = {}
         self.ahead: dict[str, int] = {}
+        self.refill: dict[str, int] = {}
         self.fence = 0
         self.governing = ""  # the version of the limits that a dispatch has applied to what waits
         self.asleep_us = math.inf  # until when the dispatchers sleep, unless the bell is rung
@@ -248,9 +250,14 @@ class Model:
             crew.pop(worker, None)
             if share:
                 crew[worker] = (self.now_us + silence_us, share)
-            living = sum(count for until_us, count in crew.values() if until_us > self.now_us)
+            for name, (until_us, _) in list(crew.items()):
+                if until_us + self._claim_within_us <= self.now_us:
+                    del crew[name]
+            living = [count for until_us, count in crew.values() if until_us > self.now_us]
             if living:
-                self.ahead[queue] = living
+                self.ahead[queue] = sum(living)
+                missed = len(crew) > len(living)
+                self.refill[queue] = 1 if missed else max(1, min(MOST_REFILLED, min(living) // 2))
         self._settle(state)
 
     def cancelled(self, task: WaitingTask, verdict: Cancelled, state: State) -> None:
@@ -325,6 +332,10 @@ class Model:
 
     def room_of(self, queue: str) -> int:
         return self.ahead.get(queue, DEFAULT_AHEAD)
+
+    def refill_of(self, queue: str) -> int:
+        """So many places come free before claims fill them."""
+        return self.refill.get(queue, 1)
 
     def unclaimed(self) -> dict[str, int]:
         found: dict[str, int] = {}

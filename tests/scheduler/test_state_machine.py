@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from turgor.limits.config import LimitsConfig
 from turgor.limits.errors import CostTooLarge
+from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane
@@ -339,7 +340,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         flight = message and self.model.flights.get(message.task)
         if message and (flight is None or flight.settled is None):
             self._now()
-            tokens = round(share * min((each.units for each in flight.spent), default=0)) if flight else 5
+            reserved = [each.units for each in flight.spent if each.limit.unit is Unit.TOKENS] if flight else [5]
+            tokens = round(share * min(reserved, default=0))
             verdict = self.realm.settle_tokens(message, tokens, "proj.task")
             self.model.settled_tokens(message, tokens, verdict, self.realm.state())
             self.whole = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from redis import Redis
 
+from turgor.scheduler.scheduler import Submitted
+
 from .table import (
     GATE,
     ONE_A_MINUTE,
@@ -70,6 +72,27 @@ from .table import (
         {"windows": {WINDOW: (1, 0)}},
     ),
     Case("a start keeps the slot", claim("a"), True, ONE_AT_A_TIME, [submit("a")], {"slots": {SLOTS: ["a"]}}),
+    Case(
+        "a start leaves its place free until there is room for half of what a worker takes",
+        claim("a"),
+        True,
+        given=[attend("w1", q=4), submit_all("a", "b", "c", "d", "e", "f")],
+        after={"unclaimed": {"q": 3}, "lanes": {"api": "e f"}},
+    ),
+    Case(
+        "the start that leaves so much room fills it",
+        claim("b"),
+        True,
+        given=[attend("w1", q=4), submit_all("a", "b", "c", "d", "e", "f", "g"), claim("a")],
+        after={"unclaimed": {"q": 4}, "lanes": {"api": "g"}},
+    ),
+    Case(
+        "a place that is left free takes what ranks above those who wait",
+        submit("urgent", "api high"),
+        Submitted.RELEASED,
+        given=[attend("w1", q=4), submit_all("a", "b", "c", "d", "e"), claim("a")],
+        after={"unclaimed": {"q": 4}, "lanes": {"api": "e"}},
+    ),
     Case(
         "a start makes room in the broker's queue for the next release",
         claim("a"),
@@ -304,6 +327,29 @@ def test_renew(case: Case, redis_client: Redis) -> None:
         given=[attend("w1", q=2)],
         after={"ahead": {"q": 2}},
     ),
+    Case(
+        "a queue is filled by halves of what the smallest of its workers takes",
+        attend("w2", q=16),
+        None,
+        given=[attend("w1", q=5)],
+        after={"refill": {"q": 2}},
+    ),
+    Case(
+        "what a silent worker had may be lost with it, so each place is filled at once",
+        attend("w2", q=8),
+        None,
+        given=[attend("w1", q=8), tick(20)],
+        after={"ahead": {"q": 8}, "refill": {"q": 1}},
+    ),
+    Case(
+        "what a silent worker had has been released again after a while",
+        attend("w2", q=8),
+        None,
+        given=[attend("w1", q=8), tick(25)],
+        after={"refill": {"q": 4}},
+    ),
+    Case("a claim fills four places at most", attend("w1", q=16), None, after={"refill": {"q": 4}}),
+    Case("a worker that takes one at a time is given the next at once", attend("w1", q=1), None, after={"refill": {"q": 1}}),
     Case("each queue has its own figure", attend("w1", q=2, q2=7), None, after={"ahead": {"q": 2, "q2": 7}}),
     Case(
         "more room is filled at once",

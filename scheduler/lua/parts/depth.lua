@@ -9,15 +9,28 @@ local depth = {one_each = true, scopes = {}}
 
 kinds.depth = depth
 
+local function ahead_of(queue)
+  return tonumber(redis.call('HGET', key('ahead'), queue) or DEFAULT_AHEAD)
+end
+
 function depth.of(queue)
   local scope = depth.scopes[queue]
   if not scope then
-    local ahead = redis.call('HGET', key('ahead'), queue)
-    local rule = ledger.rule('ahead', 'depth', tonumber(ahead or DEFAULT_AHEAD), 0, 0, 'requests')
+    local rule = ledger.rule('ahead', 'depth', ahead_of(queue), 0, 0, 'requests')
     scope = {name = 'queue:' .. queue, limits = {{scope = 'queue:' .. queue, rule = rule, key = queue}}}
     depth.scopes[queue] = scope
   end
   return scope
+end
+
+-- How many more may be released to the queue now, and how many places a claim lets come free before it
+-- fills them.
+function depth.room(queue)
+  return ahead_of(queue) - (ledger.states[queue] or depth.load(queue)).unclaimed
+end
+
+function depth.refill(queue)
+  return tonumber(redis.call('HGET', key('refill'), queue) or 1)
 end
 
 function depth.load(queue)
