@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from celery import _state as celery_state
 from hypothesis import settings
 from redis import Redis
 
@@ -45,6 +46,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for suite in MISSING.keys() & {mark.name for mark in item.iter_markers()}:
             item.add_marker(pytest.mark.skip(reason=MISSING[suite]))
+
+
+@pytest.fixture(autouse=True)
+def tasks_stay_in_their_test() -> Iterator[None]:
+    """Celery gives every app of the process the tasks of all others, so a document's `proj.complete` would reach other tests."""
+    finalizers: set[Any] = vars(celery_state)["_on_app_finalizers"]
+    known = finalizers.copy()
+    yield
+    finalizers &= known
 
 
 def own_server(urls: str) -> str:
