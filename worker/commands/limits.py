@@ -28,6 +28,7 @@ for _command in (apply, check, diff, set_):
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
     """The limits in force, since when and by whom. Changes nothing."""
+    from ...limits.change import settings_of
     from ...limits.config import LimitsConfig
 
     turgor = turgor_of(ctx)
@@ -42,11 +43,11 @@ def show(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"No limits are in force.{brings}")
         return
     click.echo(str(record))
+    settings = settings_of(config)
     for scope, rules in config.definitions().items():
-        for limit in rules:
-            click.echo(f"{scope:<32} {limit}")
-        if not rules:
-            click.echo(f"{scope:<32} no limits of its own")
+        lines = [*map(str, rules), *(f"{key} = {json.dumps(value)}" for key, value in settings.pop(scope, {}).items())]
+        for line in lines or ["no limits of its own"]:
+            click.echo(f"{scope:<32} {line}")
 
 
 @limits.command()
