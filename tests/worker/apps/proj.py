@@ -34,7 +34,8 @@ def note(event: str, request: Any, args: Any = ()) -> None:
         "retries": request.retries,
         "fence": request.get("turgor_fence"),
         "headers": {
-            name: request.get(name) for name in ("loop", "loop_type", "priority", "service", "endpoint", "weight", "tokens")
+            name: request.get(name)
+            for name in ("loop", "loop_type", "priority", "service", "endpoint", "weight", "tokens", "turgor_forecast")
         },
         "queue": request.delivery_info["routing_key"],
         "root": request.root_id,
