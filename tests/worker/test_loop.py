@@ -187,7 +187,7 @@ def test_a_retry_is_not_held_against_the_forecast_of_the_first_attempt(hire: Hir
     result = loop.submit(crew.proj.again, ([1, 1],), service="paced")
     assert result.get(timeout=10) == 1
     crew.wait_until_idle()
-    assert [each.headers["turgor_forecast"] for each in crew.journal.starts(result.id)] == [True, None]
+    assert [each.forecast for each in crew.journal.starts(result.id)] == [True, None]
     assert crew.proj.turgor.statistics().forecasts.judged == 1
 
 

@@ -34,12 +34,12 @@ def note(event: str, request: Any, args: Any = ()) -> None:
         "retries": request.retries,
         "fence": request.get("turgor_fence"),
         "headers": {
-            name: request.get(name)
-            for name in ("loop", "loop_type", "priority", "service", "endpoint", "weight", "tokens", "turgor_forecast")
+            name: request.get(name) for name in ("loop", "loop_type", "priority", "service", "endpoint", "weight", "tokens")
         },
         "queue": request.delivery_info["routing_key"],
         "root": request.root_id,
         "custom": request.get("tenant"),
+        "forecast": request.get("turgor_forecast"),
     }
     line = json.dumps(entry) + "\n"
     with Path(SETTINGS["journal"]).open("ab", buffering=0) as journal:
