@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .backlog_table import Overflow
 from .config import LimitsConfig
 from .errors import VersionConflict
 from .limits_version import LimitsVersion
 from .lua import LIMITS_LUA, Script
 from .quotation import one_line
+from .scope import template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from .backlog_table import BacklogTable
     from .limit import Limit
 
     Values: TypeAlias = tuple[str | int, ...]
@@ -88,8 +91,12 @@ def _time(now_us: int | None) -> int | str:
 
 def _content(config: LimitsConfig) -> tuple[str, str, str]:
     rules: list[str] = []
-    for scope, limits in config.definitions().items():
-        rules += (scope, json.dumps([_as_rule(limit) for limit in limits]))
+    definitions, backlogs = config.definitions(), config.backlogs()
+    for scope in dict.fromkeys((*definitions, *backlogs)):
+        caps = [_as_cap(backlogs[scope])] if scope in backlogs else []
+        rules += (scope, json.dumps([*(_as_rule(limit) for limit in definitions.get(scope, ())), *caps]))
+    if backlogs:
+        rules += ("backlogs", json.dumps({scope: _counted(scope, cap, definitions) for scope, cap in backlogs.items()}))
     for service, table in config.services.items():
         if governors := table.governors():
             rules += (f"governors:{service}", json.dumps(governors))
@@ -104,6 +111,18 @@ def _text(name: str, text: str) -> str:
     if len(text) > _MAX_TEXT:
         raise ValueError(f"{name}: {len(text)} characters are too many; use at most {_MAX_TEXT}")
     return one_line(text)
+
+
+def _as_cap(backlog: BacklogTable) -> list[str | int]:
+    """The cap on what waits, as a rule: it stands behind the limits of its scope, and 0 is no cap."""
+    return ["backlog", "backlog", backlog.limit or 0, backlog.block_us, backlog.most_bytes or 0, str(backlog.overflow)]
+
+
+def _counted(scope: str, backlog: BacklogTable, definitions: Iterable[str]) -> str:
+    """What is counted for a cap, and how. While this stays the same, so does what is counted."""
+    indexed = str(backlog.overflow) if backlog.overflow in (Overflow.SHED, Overflow.COALESCE) else ""
+    named = sorted(name for name in definitions if template_of(name) == scope and name != scope)
+    return " ".join((indexed, *named))
 
 
 def _as_rule(limit: Limit) -> list[str | int]:

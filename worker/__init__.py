@@ -1,5 +1,6 @@
 """Where it runs: the Celery side of Turgor."""
 
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
@@ -34,6 +35,7 @@ __all__ = [
     "LoopStatus",
     "NoRunningTask",
     "Priority",
+    "QueueFull",
     "TaskState",
     "Throttled",
     "Turgor",

@@ -15,6 +15,7 @@ LIMITS_TOML = """
 [global]
 requests_per_minute = 600
 burst_capacity = 50
+backlog = { limit = 10_000, bytes = "64MB" }
 
 [services.llm_api]
 windows = [{ limit = 5, per = "10s" }]
@@ -30,6 +31,7 @@ requests_per_minute = 30
 
 [loops."*"]
 requests_per_minute = 10
+backlog = { limit = 100, overflow = "block", block_for = "2s" }
 
 [tasks]
 "proj.tasks.complete" = "llm_api/chat"

@@ -34,11 +34,21 @@ local function json_of(name)
   return redis.call('HGET', definitions.key, name)
 end
 
+-- The cap on what waits stands behind the limits and is none of them.
+local function take_cap(rules, name)
+  local last = rules and rules[#rules]
+  if last and last[2] == 'backlog' then
+    rules[#rules] = nil
+    rules.cap = {key = name, tasks = last[3], block_us = last[4], bytes = last[5], overflow = last[6]}
+  end
+end
+
 local function rules_of(name)
   local rules = definitions.rules[name]
   if rules == nil then
     local json = json_of(name)
     rules = json and cjson.decode(json) or false
+    take_cap(rules, name)
     for i, fields in ipairs(rules or {}) do
       rules[i] = ledger.rule(unpack(fields))
     end
@@ -50,12 +60,12 @@ end
 function definitions.of(name, template)
   local scope = definitions.scopes[name]
   if not scope then
-    local limits = {}
-    for i, rule in ipairs(rules_of(name) or template and rules_of(template) or {}) do
+    local limits, rules = {}, rules_of(name) or template and rules_of(template) or {}
+    for i, rule in ipairs(rules) do
       limits[i] = ledger.limit(name, rule)
     end
     regulated.join(name, limits, limits)
-    scope = {name = name, limits = limits}
+    scope = {name = name, limits = limits, cap = rules.cap}
     definitions.scopes[name] = scope
   end
   return scope

@@ -3,18 +3,29 @@
 --
 -- Whose limits concern the tasks of a lane. Its name says it: priority, queue, service, endpoint, loop
 -- type, loop. A service of `*` stands for work that no limit concerns. Only scopes that have limits
--- are here, widest first, and the broker queue's comes last.
+-- are here, widest first, and the broker queue's comes last. Those with a cap on what waits are `capped` besides.
 local GROUP = '^(' .. string.rep('[^\31]*\31', 5) .. ')(.*)$'
 local NAMES_OF_GROUP = '^' .. string.rep('([^\31]*)\31', 5) .. '$'
 local UNLIMITED = '*'
 local scopes = {groups = {}}
 
+-- Those of a lane's scopes whose waiting work has a cap, widest first; nil for none.
+local function with_capped(capped, scope)
+  if not scope.cap then
+    return capped
+  end
+  local all = {unpack(capped or {})}
+  all[#all + 1] = scope
+  return all
+end
+
 local function wider_scopes(service, endpoint, loop_type)
-  local found = {}
+  local found, capped = {}, nil
   local function add(scope)
     if #scope.limits > 0 then
       found[#found + 1] = scope
     end
+    capped = with_capped(capped, scope)
   end
   add(definitions.of('global'))
   if service ~= '' then
@@ -26,7 +37,7 @@ local function wider_scopes(service, endpoint, loop_type)
   if loop_type ~= '' then
     add(definitions.of('loop_type:' .. loop_type, 'loop_type:*'))
   end
-  return found
+  return found, capped
 end
 
 -- The wider scopes, and then one or two more.
@@ -45,8 +56,12 @@ local function group_of(prefix)
   if not group then
     local priority, queue, service, endpoint, loop_type = string.match(prefix, NAMES_OF_GROUP)
     group = {priority = tonumber(priority), queue = queue, room = depth.of(queue), is_limited = service ~= UNLIMITED}
-    group.wider = group.is_limited and wider_scopes(service, endpoint, loop_type) or {}
+    group.wider = {}
+    if group.is_limited then
+      group.wider, group.capped = wider_scopes(service, endpoint, loop_type)
+    end
     group.without_loop = with(group.wider, group.room)
+    group.without_loop.capped = group.capped
     scopes.groups[prefix] = group
   end
   return group
@@ -57,10 +72,12 @@ function scopes.of_lane(name)
   local prefix, loop = string.match(name, GROUP)
   local group = group_of(prefix)
   local scope = loop ~= '' and group.is_limited and definitions.of('loop:' .. loop, 'loop:*')
-  if scope and #scope.limits > 0 then
-    return group, with(group.wider, scope, group.room)
+  if not scope or not scope.cap and #scope.limits == 0 then
+    return group, group.without_loop
   end
-  return group, group.without_loop
+  local own = #scope.limits > 0 and with(group.wider, scope, group.room) or with(group.wider, group.room)
+  own.capped = with_capped(group.capped, scope)
+  return group, own
 end
 
 -- The scope that a refusal by the called service concerns: the endpoint, or else the service.
