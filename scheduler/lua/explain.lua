@@ -38,6 +38,7 @@ local function in_us(time)
 end
 
 local cost = lane.cost(element)
+cost.priority = self.priority
 local start = in_us(forecast.start(self, position, cost))
 local allow_at, limit = ledger.last_to_allow(self.scopes, cost)
 if not limit then

@@ -12,9 +12,11 @@ from turgor.limits.errors import ConfigError
 
 SCOPE_KEYS = (
     "requests_per_second, requests_per_minute, requests_per_hour, requests_per_day, windows, burst_capacity, "
-    "max_in_flight, token_limits, shadow"
+    "max_in_flight, token_limits, shadow, reserve"
 )
+GLOBAL_KEYS, LOOP_KEYS = f"{SCOPE_KEYS}, priority_ageing", f"{SCOPE_KEYS}, fair_weight"
 SERVICE_KEYS = f"{SCOPE_KEYS}, endpoints, on_unreachable, local_share, breaker, adaptive"
+KEYS = {"global": GLOBAL_KEYS, "services.x": SERVICE_KEYS, "loops.x": LOOP_KEYS, 'loops."*"': LOOP_KEYS}
 HUGE = 10**5000
 
 
@@ -74,7 +76,7 @@ def test_a_value_that_is_not_allowed_names_its_path_and_what_is(line: str, probl
 def test_every_scope_has_the_same_rules(table: str) -> None:
     assert problems_in(f"[{table}]\nburst_capacity = -1\nlimit = 5\nrequest_per_hour = 5") == [
         f"{table}.burst_capacity: -1 is not allowed; use a whole number of at least 1",
-        f"{table}.limit: unknown key; use one of {SERVICE_KEYS if table == 'services.x' else SCOPE_KEYS}",
+        f"{table}.limit: unknown key; use one of {KEYS.get(table, SCOPE_KEYS)}",
         f"{table}.request_per_hour: unknown key; did you mean 'requests_per_hour'?",
     ]
 
@@ -87,15 +89,15 @@ def test_every_scope_has_the_same_rules(table: str) -> None:
         ("x = 1", "x: unknown key; use one of global, services, loop_types, loops, tasks"),
         ("global.Requests-Per-Minute = 1", "global.Requests-Per-Minute: unknown key; did you mean 'requests_per_minute'?"),
         ("global.token_limits.per_minut = 1", "global.token_limits.per_minut: unknown key; did you mean 'per_minute'?"),
-        ("global.endpoints.x = {}", f"global.endpoints: unknown key; use one of {SCOPE_KEYS}"),
-        ("global.'a b\\n\"' = 1", f'global."a b\\\\n\\"": unknown key; use one of {SCOPE_KEYS}'),
-        ('global."a\\nb" = 1', f'global."a\\nb": unknown key; use one of {SCOPE_KEYS}'),
-        (f"global.{'k' * 90} = 1", f"global.{'k' * 57}...: unknown key; use one of {SCOPE_KEYS}"),
+        ("global.endpoints.x = {}", f"global.endpoints: unknown key; use one of {GLOBAL_KEYS}"),
+        ("global.'a b\\n\"' = 1", f'global."a b\\\\n\\"": unknown key; use one of {GLOBAL_KEYS}'),
+        ('global."a\\nb" = 1', f'global."a\\nb": unknown key; use one of {GLOBAL_KEYS}'),
+        (f"global.{'k' * 90} = 1", f"global.{'k' * 57}...: unknown key; use one of {GLOBAL_KEYS}"),
         # Scopes that bear the names of keys.
         ("services.token_limits.x = 1", f"services.token_limits.x: unknown key; use one of {SERVICE_KEYS}"),
         ("services.x.endpoints.windows.x = 1", f"services.x.endpoints.windows.x: unknown key; use one of {SCOPE_KEYS}"),
-        ("loops.services.x = 1", f"loops.services.x: unknown key; use one of {SCOPE_KEYS}"),
-        ('loops.x."[key]" = 1', f'loops.x."[key]": unknown key; use one of {SCOPE_KEYS}'),
+        ("loops.services.x = 1", f"loops.services.x: unknown key; use one of {LOOP_KEYS}"),
+        ('loops.x."[key]" = 1', f'loops.x."[key]": unknown key; use one of {LOOP_KEYS}'),
     ],
 )
 def test_an_unknown_key_names_the_one_that_was_meant_or_all(text: str, problem: str) -> None:

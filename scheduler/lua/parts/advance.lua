@@ -40,7 +40,7 @@ local function attempt(self, claim_within, is_last)
   release.make(self, head, claim_within)
   patience.restore(self.name)
   if lane.head(self) then
-    turn.spend(self.name, self.gates, head)
+    turn.spend(self, head)
     lane.place(self)
   else
     turn.forget(self.name)
@@ -55,7 +55,7 @@ local function advance(budget, claim_within)
       return
     end
     local self = lane.at(name)
-    ready.tick(self.priority, score)
+    ready.tick(score)
     attempt(self, claim_within, budget <= 1)
     budget = budget - 1
   end
