@@ -21,9 +21,9 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from .config_file import read_config_file
 from .config_problems import problem_lines
 from .errors import ConfigError, UnknownService
+from .order_table import GlobalTable, LoopTables
 from .quotation import one_line, quote
 from .scope import GLOBAL
-from .order_table import GlobalTable, LoopTables
 from .scope_table import ScopeTables, ServiceName, ServiceTable, Table
 from .task_mapping import Endpoints, TaskMapping, TaskPattern, TaskTarget
 

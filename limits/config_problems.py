@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from .breaker_table import AdaptiveTable, BreakerTable
 from .errors import InvalidScope
-from .order_table import MAX_WEIGHT, GlobalTable, LoopTable
+from .order_table import GlobalTable, LoopTable
+from .priority_reserve import A_RESERVE, Reserve
 from .quotation import closest, one_line, quote, quote_path
-from .reserve import Reserve
 from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _Path = tuple[int | str, ...]
 
 _WHOLE_NUMBER = "a whole number of at least 1"
 _WINDOW = 'a window, such as { limit = 5, per = "10s" }'
-_RESERVE = 'a table, such as { share = 0.2, priority = "HIGH" }'
 _REMEDIES = {
     "int_type": _WHOLE_NUMBER,
     "greater_than_equal": _WHOLE_NUMBER,
@@ -68,7 +67,7 @@ def _texts(error: ErrorDetails, root_keys: Collection[str]) -> Iterator[str]:
     elif error["type"] == "extra_forbidden":
         yield unknown_key(str(path[-1]), _keys_at(path[:-1], root_keys))
     elif error["type"] == "missing":
-        yield f"this key is missing; use {_RESERVE if 'reserve' in path[-2:] else _WINDOW}"
+        yield f"this key is missing; use {A_RESERVE if 'reserve' in path[-2:] else _WINDOW}"
     elif error["type"] == "invalid_key" or _is_about_a_key(error):
         yield "this key is not possible; use text"
     else:
@@ -91,10 +90,6 @@ def _remedy(error: ErrorDetails) -> str:
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
         case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
             return "a table, such as { per_minute = 100_000 }"
-        case ("global", "reserve") | (_, _, "reserve") | (_, _, "endpoints", _, "reserve"):
-            return _RESERVE
-        case ("loops", _, "fair_weight"):
-            return f"a whole number from 1 to {MAX_WEIGHT}"
         case ("services", _, "breaker"):
             return "true, or a table such as { failure_ratio = 0.5 }"
         case ("services", _, "adaptive"):

@@ -1,16 +1,13 @@
 """Order tables say, beside the limits of their scope, in which order waiting work is served.
 
-    [global]
-    priority_ageing = "5m"       # a waiting task gains one priority level in each five minutes
-
-    [loops.nightly]
-    fair_weight = 3              # three times the share of a loop of the same priority that has none
+`[global]` has `priority_ageing`: in so much time a waiting task gains one priority level. A loop has `fair_weight`: how
+much it is served for each unit that another loop of the same priority gets.
 """
 
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
 
 from .duration import parse_duration
 from .limit import SECOND_US, format_duration
@@ -25,6 +22,12 @@ def _ageing(value: object) -> str:
     if duration_us < SECOND_US:
         raise ValueError(f"{quote(value)} is not allowed; use a duration of at least 1s")
     return format_duration(duration_us)
+
+
+def _weight(value: object) -> object:
+    if type(value) is not int or not 1 <= value <= MAX_WEIGHT:
+        raise ValueError(f"{quote(value)} is not allowed; use a whole number from 1 to {MAX_WEIGHT}")
+    return value
 
 
 class GlobalTable(ScopeTable):
@@ -54,7 +57,7 @@ class LoopTable(ScopeTable):
         1 to 100.
     """
 
-    fair_weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT)] = 1
+    fair_weight: Annotated[int, BeforeValidator(_weight)] = 1
 
 
 LoopTables = Annotated[Mapping[ScopeName, LoopTable], AfterValidator(dict)]

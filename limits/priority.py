@@ -15,10 +15,13 @@ class Priority(IntEnum):
     CRITICAL = 9
 
 
+_NAMES = {int(priority): priority.name for priority in Priority}
+
+
 def name_of(priority: int) -> str:
     """The name of a priority, or its number where it has none.
 
     >>> name_of(7), name_of(8)
     ('HIGH', '8')
     """
-    return Priority(priority).name if priority in Priority else str(priority)
+    return _NAMES.get(priority, str(priority))

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from .breaker_table import AdaptiveSwitch, AdaptiveTable, BreakerSwitch
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
-from .reserve import Reserve, refuse_whole_limits
+from .priority_reserve import OptionalReserve, Reserve, refuse_whole_limits
 from .scope import TEMPLATE, check_name
 
 # Lua counts in doubles, which are exact up to 2**53 (9e15).
@@ -170,7 +170,7 @@ class ScopeTable(Table):
     max_in_flight: Count | None = None
     token_limits: TokenLimits = TokenLimits()
     shadow: bool = False
-    reserve: Reserve | None = None
+    reserve: OptionalReserve = None
 
     @field_validator("reserve")
     @classmethod

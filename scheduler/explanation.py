@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from ..limits.priority import name_of
+
 
 class TaskState(StrEnum):
     """What the scheduler knows of a task.
@@ -43,6 +45,8 @@ class Explanation:
         Seconds until the task will be released, if nobody new comes and what goes first costs as much as it does; for a
         delayed one, until its time comes. None where nobody knows: what holds it is paused, or waits for work to
         end. `scheduler/lua/parts/forecast.lua` has the formula.
+    reserved_for:
+        The priority from which on that limit would let it go now: what is left of it is reserved. None if that is not why.
     """
 
     task: str
@@ -51,6 +55,7 @@ class Explanation:
     held_by: str = ""
     opens_in_s: float = 0.0
     expected_in_s: float | None = None
+    reserved_for: int | None = None
 
     def __str__(self) -> str:
         if self.state is TaskState.DELAYED:
@@ -71,4 +76,5 @@ class Explanation:
             return "no limit holds it"
         if self.opens_in_s == math.inf:
             return f"held until it is resumed: {self.held_by}"
-        return f"held by {self.held_by}, which opens in {self.opens_in_s:.1f} s"
+        reserve = f" (what is left is reserved for {name_of(self.reserved_for)} and above)" if self.reserved_for else ""
+        return f"held by {self.held_by}{reserve}, which opens in {self.opens_in_s:.1f} s"

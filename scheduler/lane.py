@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..limits.priority import Priority as Priority
+from ..limits.priority import Priority
 from ..limits.scope import TaskScopes
 
 _SEPARATOR = "\x1f"

@@ -307,11 +307,13 @@ class Scheduler:
 
     def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
         """Where a task is, and what holds it."""
-        state, ahead, scope, limit, in_us, start_us = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
+        reply = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
+        state, ahead, scope, limit, in_us, start_us, reserved_for = reply
         held_by = f"{scope.decode()} {limit.decode()}".strip()
         wait_us, expected_us = int(in_us), int(start_us)
         return Explanation(
             task, TaskState(state.decode()), ahead, held_by,
             opens_in_s=wait_us / SECOND_US if wait_us >= 0 else math.inf,
             expected_in_s=expected_us / SECOND_US if expected_us >= 0 else None,
+            reserved_for=int(reserved_for) or None,
         )  # fmt: skip

@@ -12,13 +12,14 @@
 -- ARGV weight: request units
 -- ARGV tokens: token units
 --
--- Returns {state, position, scope, limit, in_us, start_us}: 'waiting', 'delayed', 'released', 'running' or
+-- Returns {state, position, scope, limit, in_us, start_us, reserved_for}: 'waiting', 'delayed', 'released', 'running' or
 -- 'unknown' (not here, or not in that lane); how many wait before it in its lane; the limit that
 -- would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go, -1 if
--- nobody knows (it is paused); microseconds until its release, as forecast.lua says, -1 if nobody knows.
+-- nobody knows (it is paused); microseconds until its release, as forecast.lua says, -1 if nobody knows; the
+-- priority from which on that limit would let it go, because the rest is reserved, 0 if it is not that.
 local held = lease.of(task)
 if held then
-  return {lease.is_claimed(held) and 'running' or 'released', 0, '', '', 0, -1}
+  return {lease.is_claimed(held) and 'running' or 'released', 0, '', '', 0, -1, 0}
 end
 
 definitions.use_current()
@@ -26,12 +27,12 @@ local element = lane.element(weight, tokens, task)
 local due = redis.call('ZSCORE', key('delayed'), lane.entry(lane_name, element))
 if due then
   local wait = whole(math.max(0, due - now))
-  return {'delayed', 0, '', '', wait, wait}
+  return {'delayed', 0, '', '', wait, wait, 0}
 end
 local self = lane.at(lane_name)
 local position = redis.call('LPOS', self.key, element)
 if not position then
-  return {'unknown', 0, '', '', 0, -1}
+  return {'unknown', 0, '', '', 0, -1, 0}
 end
 local function in_us(time)
   return time == math.huge and '-1' or whole(time - now)
@@ -42,6 +43,7 @@ cost.priority = self.priority
 local start = in_us(forecast.start(self, position, cost))
 local allow_at, limit = ledger.last_to_allow(self.scopes, cost)
 if not limit then
-  return {'waiting', position, '', '', 0, start}
+  return {'waiting', position, '', '', 0, start, 0}
 end
-return {'waiting', position, limit.scope, limit.rule.id, in_us(allow_at), start}
+local reserved_for = ledger.is_reserved(limit, cost) and limit.rule.reserved_for or 0
+return {'waiting', position, limit.scope, limit.rule.id, in_us(allow_at), start, reserved_for}

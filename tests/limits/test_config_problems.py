@@ -62,6 +62,35 @@ def problems_in(text: str) -> list[str]:
         ),
         ("windows = [{per = 0, limit = 1}]", "windows[0].per: 0 is not allowed; use a duration from 1ms to 366d"),
         ("windows = [{per = 1, limit = 1, limits = 2}]", "windows[0].limits: unknown key; did you mean 'limit'?"),
+        ("reserve = 5", 'reserve: 5 is not allowed; use a table, such as { share = 0.2, priority = "HIGH" }'),
+        (
+            "reserve = {share = 0.2}",
+            'reserve.priority: this key is missing; use a table, such as { share = 0.2, priority = "HIGH" }',
+        ),
+        ("reserve = {share = 0.2, priority = 7, of = 1}", "reserve.of: unknown key; use one of share, priority"),
+        (
+            "max_in_flight = 5\nreserve = {share = 1, priority = 7}",
+            "reserve.share: 1 is not allowed; use a share above 0 and below 1",
+        ),
+        (
+            "max_in_flight = 5\nreserve = {share = 0.2, priority = 0}",
+            "reserve.priority: 0 is not allowed; use a priority from 1 to 9, or one of LOW, NORMAL, HIGH, CRITICAL",
+        ),
+        (
+            "max_in_flight = 5\nreserve = {share = 0.2, priority = 'TOP'}",
+            "reserve.priority: 'TOP' is not allowed; use a priority from 1 to 9, or one of LOW, NORMAL, HIGH, CRITICAL",
+        ),
+        (
+            "reserve = {share = 0.2, priority = 7}",
+            "reserve: there is no limit to keep a part of; add one such as requests_per_minute, or remove reserve",
+        ),
+        (
+            "requests_per_minute = 60\nmax_in_flight = 1\nreserve = {share = 0.2, priority = 7}",
+            (
+                "reserve: a share of 0.2 is all of 1 in flight, so work below the priority could never run; "
+                "use a smaller share, or raise the limit"
+            ),
+        ),
         (
             "token_limits = {windows = [{per = '1s', limit = true}]}",
             "token_limits.windows[0].limit: true is not allowed; use a whole number of at least 1",
@@ -293,3 +322,24 @@ def test_what_only_python_can_say_is_one_line_too(tables: Any, problem: str) -> 
 )
 def test_what_becomes_of_calls_in_an_outage_is_checked(line: str, problem: str) -> None:
     assert problems_in(f"[services.llm_api]\n{line}") == [f"services.llm_api.{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("global.priority_ageing = '10ms'", "global.priority_ageing: '10ms' is not allowed; use a duration of at least 1s"),
+        (
+            "global.priority_ageing = 'soon'",
+            "global.priority_ageing: 'soon' is not a duration; use one such as '10s' or '1m30s', or a number of seconds",
+        ),
+        (
+            "services.x.priority_ageing = '5m'",
+            f"services.x.priority_ageing: unknown key; use one of {SERVICE_KEYS}",
+        ),
+        ("loops.x.fair_weight = 0", "loops.x.fair_weight: 0 is not allowed; use a whole number from 1 to 100"),
+        ("loops.x.fair_weight = 101", "loops.x.fair_weight: 101 is not allowed; use a whole number from 1 to 100"),
+        ("loops.x.fair_weight = 1.5", "loops.x.fair_weight: 1.5 is not allowed; use a whole number from 1 to 100"),
+    ],
+)
+def test_what_says_in_which_order_work_is_served_is_checked(text: str, problem: str) -> None:
+    assert problems_in(text) == [problem]

@@ -30,7 +30,9 @@ def first_at(model: Model, state: State, gate: str) -> WaitingTask:
     if not model.ageing_us or lanes[0] in state.holding:
         return first
     scope, _, unit = gate.rpartition("|")
-    favoured_from = next((limit.reserved_for for limit in model.accounts.rules(scope) if limit.unit == unit and limit.reserved), 10)
+    favoured_from = next(
+        (limit.reserved_for for limit in model.accounts.rules(scope) if limit.unit == unit and limit.reserved), 10
+    )
     leaders: dict[int, WaitingTask] = {}
     for name in lanes:
         task = model.tasks[state.lanes[name][0]]

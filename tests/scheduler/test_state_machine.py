@@ -85,7 +85,9 @@ configs = st.fixed_dictionaries(
             },
         ),
         "loop_types": st.fixed_dictionaries({}, optional={"planner": tables}),
-        "loops": st.fixed_dictionaries({}, optional={"*": tables, "b": st.builds(lambda table: table | {"fair_weight": 3}, tables)}),
+        "loops": st.fixed_dictionaries(
+            {}, optional={"*": tables, "b": st.builds(lambda table: table | {"fair_weight": 3}, tables)}
+        ),
     },
 )
 # From the last instant before something is due to long after it: windows last 1, 7, 10 and 60 s, leases 5 and 10 s.

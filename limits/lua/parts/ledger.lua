@@ -45,7 +45,7 @@ function ledger.rule(id, kind, capacity, period, refill, unit, reserved, reserve
 end
 
 -- The rule as work of this cost, which may have a priority, meets it.
-local function met_by(rule, cost)
+function ledger.met_by(rule, cost)
   return rule.below and (cost.priority or rule.reserved_for) < rule.reserved_for and rule.below or rule
 end
 
@@ -104,7 +104,7 @@ function ledger.last_to_allow(scopes, cost)
     local limits = scopes[i].limits
     for j = 1, #limits do
       local limit = limits[j]
-      local rule = limit.rule.below and met_by(limit.rule, cost) or limit.rule
+      local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
       local units = units_of(rule, cost)
       if units > 0 then
         local allow_at = rule.kind.allow_at(rule, state_of(limit), units)
@@ -124,7 +124,7 @@ end
 function ledger.too_small(scopes, cost)
   for _, scope in ipairs(scopes) do
     for _, limit in ipairs(scope.limits) do
-      local rule = met_by(limit.rule.stated or limit.rule, cost)
+      local rule = ledger.met_by(limit.rule.stated or limit.rule, cost)
       if not rule.kind.one_each and not rule.kind.is_shadow and cost[rule.unit] > rule.capacity then
         return limit, rule.capacity
       end
@@ -137,7 +137,7 @@ function ledger.apply(verb, scopes, cost, holder, deadline)
     local limits = scopes[i].limits
     for j = 1, #limits do
       local limit = limits[j]
-      local rule = limit.rule.below and met_by(limit.rule, cost) or limit.rule
+      local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
       local units, act = units_of(rule.stated or rule, cost), rule.kind[verb]
       if act and units > 0 then
         act(rule, state_of(limit), units, holder, deadline)
@@ -148,13 +148,13 @@ function ledger.apply(verb, scopes, cost, holder, deadline)
 end
 
 function ledger.allow_at(limit, cost)
-  local rule, units = met_by(limit.rule, cost), cost[limit.rule.unit]
+  local rule, units = ledger.met_by(limit.rule, cost), cost[limit.rule.unit]
   return units > 0 and rule.kind.allow_at(rule, state_of(limit), units) or now
 end
 
 -- Whether the limit refuses the cost for its priority alone: what is left is reserved.
 function ledger.is_reserved(limit, cost)
-  return limit.rule.below ~= nil and met_by(limit.rule, cost).is_below == true
+  return limit.rule.below ~= nil and ledger.met_by(limit.rule, cost).is_below == true
     and limit.rule.kind.allow_at(limit.rule, state_of(limit), units_of(limit.rule, cost)) <= now
 end
 

@@ -10,9 +10,10 @@ Work below the priority is held back where less than that part would be left, an
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from .limit import Limit
 
+A_RESERVE = 'a table, such as { share = 0.2, priority = "HIGH" }'
 _NAMES = ", ".join(priority.name for priority in Priority if priority)
 
 
@@ -40,6 +42,12 @@ def _priority(value: object) -> int:
     if type(value) is not int or not 1 <= value <= Priority.CRITICAL:
         raise ValueError(f"{quote(value)} is not allowed; use a priority from 1 to 9, or one of {_NAMES}")
     return value
+
+
+def _table(value: object) -> object:
+    if not isinstance(value, Mapping | Reserve):
+        raise ValueError(f"{quote(value)} is not allowed; use {A_RESERVE}")  # noqa: TRY004  pydantic lists no TypeError
+    return cast("object", value)
 
 
 class Reserve(BaseModel):
@@ -66,6 +74,10 @@ class Reserve(BaseModel):
     def of(self, limit: Limit) -> Limit:
         """The limit with its reserve."""
         return replace(limit, reserved=self.units_of(limit.capacity), reserved_for=self.priority)
+
+
+OptionalReserve = Annotated[Reserve | None, BeforeValidator(_table)]
+"""The type of a field that may have one. In a file `null` cannot be written."""
 
 
 def refuse_whole_limits(reserve: Reserve, limits: Sequence[Limit]) -> None:
