@@ -1,6 +1,6 @@
 """Where it runs: the Celery side of Turgor."""
 
-from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
 from .asynchronous_loop import AsyncLoop
@@ -27,6 +27,7 @@ __all__ = [
     "BatchRefused",
     "Cancelled",
     "Explanation",
+    "Held",
     "InvalidBrokerUrl",
     "Loop",
     "LoopCall",

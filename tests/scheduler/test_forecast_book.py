@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from redis import Redis
@@ -18,7 +19,7 @@ def book(realm: Realm) -> ForecastBook:
 
 
 def expect(name: str, to: str = "api") -> Step:
-    return lambda realm: book(realm).expect(realm.task(name, LANES[to]), now_us=realm.now_us)
+    return lambda realm: replace(book(realm).expect(realm.task(name, LANES[to]), now_us=realm.now_us), history=())
 
 
 def judge(name: str, started_s_ago: float = 0.0) -> Step:

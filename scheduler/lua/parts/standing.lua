@@ -26,8 +26,9 @@ local function standing(task, lane_name, weight, tokens)
   local cost = lane.cost(element)
   local start = in_us(forecast.start(self, position, cost))
   local allow_at, limit = ledger.last_to_allow(self.scopes, cost)
-  if not limit then
-    return {'waiting', position, '', '', 0, start}
+  local reply = {'waiting', position, '', '', 0, start, unpack(history.of(lane_name))}
+  if limit then
+    reply[3], reply[4], reply[5] = limit.scope, limit.rule.id, in_us(allow_at)
   end
-  return {'waiting', position, limit.scope, limit.rule.id, in_us(allow_at), start}
+  return reply
 end
