@@ -66,7 +66,7 @@ class Explanation:
         delayed one, until its time comes. None where nobody knows: what holds it is paused, or waits for work to
         end. `scheduler/lua/parts/forecast.lua` has the formula.
     history:
-        What has held the lane of a waiting task in the last day, the latest first.
+        What has held the lane of a waiting task in the last hour, the latest first.
     """
 
     task: str

@@ -108,7 +108,8 @@ def test_what_nobody_judges_is_forgotten_a_day_after_its_time(redis_client: Redi
     for step in (submit_all("a", "b"), expect("b")):
         step(realm)
     left_ms = redis_client.pttl(realm.keys("expected:b"))
-    assert (REMEMBERED_S + 59) * 1000 < left_ms <= (REMEMBERED_S + 60) * 1000
+    virtual_s = 3_600  # where a test says the time, keys live an hour longer
+    assert 59_000 < left_ms - (REMEMBERED_S + virtual_s) * 1000 <= 60_001
 
 
 def test_the_last_thousand_judgements_are_kept(redis_client: Redis) -> None:
