@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from ..limits.limit import SECOND_US
 
 
 class TaskState(StrEnum):
@@ -72,3 +75,17 @@ class Explanation:
         if self.opens_in_s == math.inf:
             return f"held until it is resumed: {self.held_by}"
         return f"held by {self.held_by}, which opens in {self.opens_in_s:.1f} s"
+
+
+def explanation(task: str, reply: Sequence[Any]) -> Explanation:
+    """What `explain.lua` replies about the task."""
+    state, ahead, scope, limit, in_us, start_us = reply
+    wait_us, expected_us = int(in_us), int(start_us)
+    return Explanation(
+        task,
+        TaskState(state.decode()),
+        ahead,
+        f"{scope.decode()} {limit.decode()}".strip(),
+        opens_in_s=wait_us / SECOND_US if wait_us >= 0 else math.inf,
+        expected_in_s=expected_us / SECOND_US if expected_us >= 0 else None,
+    )
