@@ -43,6 +43,8 @@ KEYWORDS = {
 }
 BUILTINS = {
     "redis",
+    "_G",
+    "rawget",
     "server",
     "cjson",
     "struct",
