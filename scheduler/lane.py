@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ..limits.priority import Priority
 from ..limits.scope import TaskScopes
 
+__all__ = ["Lane", "Priority"]
+
 _SEPARATOR = "\x1f"
 _UNLIMITED = "*"
 _NO_SCOPES = TaskScopes()

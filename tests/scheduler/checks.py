@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
 FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead", "refill", "estimates"}
-FOR_A_WHILE = {"done", "limit", "limits", "regulator", "regulators", "workers"}
+FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
 
 
 def compare(model: Model, state: State) -> None:

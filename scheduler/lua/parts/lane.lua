@@ -256,6 +256,7 @@ function lane.touch(self, stays)
       fair_queue.leave(self, name)
       fair_queue.tick(self, best.priority, score)
       turn.keep(name, self.id, score)
+      best.let_go_by = self.id
       local is_ready = lane.place(best, self)
       return #self.scopes == 0 or not is_ready and gate.is_due(self)
     end
