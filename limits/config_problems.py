@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from .backlog_table import BacklogTable
 from .breaker_table import AdaptiveTable, BreakerTable
 from .errors import InvalidScope
+from .order_table import GlobalTable, LoopTable
+from .priority_reserve import A_RESERVE, Reserve
 from .quotation import closest, one_line, quote, quote_path
 from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
 
@@ -39,6 +41,7 @@ _TABLES = {
     "breaker": "true, or a table such as { failure_ratio = 0.5 }",
     "adaptive": "true, or a table such as { floor = 0.1 }",
 }
+_INNER = {"backlog": BacklogTable, "reserve": Reserve, "breaker": BreakerTable, "adaptive": AdaptiveTable}
 _KEY_MARK = "[key]"
 
 
@@ -72,7 +75,7 @@ def _texts(error: ErrorDetails, root_keys: Collection[str]) -> Iterator[str]:
     elif error["type"] == "extra_forbidden":
         yield unknown_key(str(path[-1]), _keys_at(path[:-1], root_keys))
     elif error["type"] == "missing":
-        yield f"this key is missing; use {_WINDOW}"
+        yield f"this key is missing; use {A_RESERVE if 'reserve' in path[-2:] else _WINDOW}"
     elif error["type"] == "invalid_key" or _is_about_a_key(error):
         yield "this key is not possible; use text"
     else:
@@ -113,14 +116,14 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return root_keys
         case ("services", _):
             return ServiceTable.model_fields
-        case ("global",) | ("services", _, "endpoints", _) | ("loop_types" | "loops", _):
+        case ("global",):
+            return GlobalTable.model_fields
+        case ("loops", _):
+            return LoopTable.model_fields
+        case ("services", _, "endpoints", _) | ("loop_types", _):
             return ScopeTable.model_fields
-        case ("global", "backlog") | (_, _, "backlog") | (_, _, "endpoints", _, "backlog"):
-            return BacklogTable.model_fields
-        case ("services", _, "breaker"):
-            return BreakerTable.model_fields
-        case ("services", _, "adaptive"):
-            return AdaptiveTable.model_fields
+        case ("global", key) | (_, _, key) | (_, _, "endpoints", _, key) if key in _INNER:
+            return _INNER[key].model_fields
         case (*_, int()):
             return Window.model_fields
         case _:

@@ -11,6 +11,7 @@ puts a shared part in its place, once, whoever asks for it. A part costs time in
 that reaches it, because its functions are made anew. So a script that can answer without one returns before it, and
 `-- include on demand: file.lua` makes of a part the function `load_file`, which gives the part's local of that name.
 Who needs the part for certain includes it before.
+What a part binds and nobody else names is its own, see `lua_part.py`.
 Scripts run by their digest; a server that forgot them (restart, failover) is given the text again.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -26,10 +28,13 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
+from .lua_part import enclosed, words
+
 Client: TypeAlias = redis.Redis
 AsyncClient: TypeAlias = redis.asyncio.Redis
 
 _SLOT = re.compile(r"^-- (KEYS|ARGV) (\w+)(\.\.\.)?: ", re.MULTILINE)
+_HEAD = re.compile(r"(?:-- include[^\n]*\n)*")
 _INCLUDE = re.compile(r"^-- include( on demand)?: (\S+)$", re.MULTILINE)
 LIMITS_LUA = Path(__file__).parent / "lua"
 
@@ -54,6 +59,8 @@ class Script:
         body = path.read_text()
         self._folders = [folder / "parts" for folder in (path.parent, *libraries)]
         self.slots = [(kind, name, bool(rest)) for kind, name, rest in _SLOT.findall(body)]
+        self._words: Counter[str] = Counter()
+        self._words = words(self._with_parts(body, (path.name,), set(), set()))
         self.source = "".join((*self._locals(), self._with_parts(body, (path.name,), set(), set())))
         self.sha = hashlib.sha1(self.source.encode()).hexdigest()  # noqa: S324  EVALSHA's own digest
         self._keys = sum(kind == "KEYS" for kind, _, _ in self.slots)
@@ -99,7 +106,10 @@ class Script:
                 return f"local function load_{stem}() return {stem} end" if on_demand and name not in hidden else ""
             before = set(seen)
             seen.add(name)
-            whole = self._with_parts(self._find(name), (*path, name), seen, hidden)
+            head, body = _split(self._find(name))
+            if self._words and not _INCLUDE.search(body):
+                body = enclosed(body, self._words)
+            whole = self._with_parts(head + body, (*path, name), seen, hidden)
             if not on_demand:
                 return whole
             hidden.update(seen - before)
@@ -112,3 +122,10 @@ class Script:
             if (folder / name).is_file():
                 return (folder / name).read_text()
         raise ScriptError(f"{self.path.name}: no part called {name}")
+
+
+def _split(part: str) -> tuple[str, str]:
+    """The includes at the head of a part, and what follows."""
+    head = _HEAD.match(part)
+    at = head.end() if head else 0
+    return part[:at], part[at:]

@@ -91,10 +91,11 @@ def _time(now_us: int | None) -> int | str:
 
 def _content(config: LimitsConfig) -> tuple[str, str, str]:
     rules: list[str] = []
-    definitions, backlogs = config.definitions(), config.backlogs()
-    for scope in dict.fromkeys((*definitions, *backlogs)):
-        caps = [_as_cap(backlogs[scope])] if scope in backlogs else []
-        rules += (scope, json.dumps([*(_as_rule(limit) for limit in definitions.get(scope, ())), *caps]))
+    definitions, order, backlogs = config.definitions(), config.order(), config.backlogs()
+    for scope in dict.fromkeys((*definitions, *order, *backlogs)):
+        stated: list[Any] = [_as_rule(limit) for limit in definitions.get(scope, ())]
+        besides = {**order.get(scope, {}), **({"cap": _as_cap(scope, backlogs[scope])} if scope in backlogs else {})}
+        rules += (scope, json.dumps([*stated, besides] if besides else stated))
     if backlogs:
         rules += ("backlogs", json.dumps({scope: _counted(scope, cap, definitions) for scope, cap in backlogs.items()}))
     for service, table in config.services.items():
@@ -113,9 +114,12 @@ def _text(name: str, text: str) -> str:
     return one_line(text)
 
 
-def _as_cap(backlog: BacklogTable) -> list[str | int]:
-    """The cap on what waits, as a rule: it stands behind the limits of its scope, and 0 is no cap."""
-    return ["backlog", "backlog", backlog.limit or 0, backlog.block_us, backlog.most_bytes or 0, str(backlog.overflow)]
+def _as_cap(scope: str, backlog: BacklogTable) -> dict[str, str | int]:
+    """The cap on what waits, under the name of the table that states it; 0 is no cap."""
+    return {
+        "key": scope, "tasks": backlog.limit or 0, "bytes": backlog.most_bytes or 0,
+        "overflow": str(backlog.overflow), "block_us": backlog.block_us,
+    }  # fmt: skip
 
 
 def _counted(scope: str, backlog: BacklogTable, definitions: Iterable[str]) -> str:
@@ -126,4 +130,5 @@ def _counted(scope: str, backlog: BacklogTable, definitions: Iterable[str]) -> s
 
 
 def _as_rule(limit: Limit) -> list[str | int]:
-    return [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    rule = [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    return [*rule, limit.reserved, limit.reserved_for] if limit.reserved else rule

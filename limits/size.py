@@ -50,5 +50,5 @@ def format_size(size: int) -> str:
     >>> format_size(64_000_000), format_size(1_500)
     ('64MB', '1500B')
     """
-    suffix, unit = next((suffix, unit) for suffix, unit in _UNITS.items() if size and size % unit == 0 or unit == 1)
-    return f"{size // unit}{suffix}"
+    suffix, unit = max(((suffix, unit) for suffix, unit in _UNITS.items() if size % unit == 0), key=lambda each: each[1])
+    return f"{size // unit}{suffix}" if size else "0B"

@@ -2,7 +2,7 @@
 
 from .dispatcher import Dispatcher
 from .errors import QueueFull
-from .explanation import Explanation, TaskState
+from .explanation import Explanation, Held, TaskState
 from .lane import Lane, Priority
 from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, Submitted, WaitingTask
 from .survey import ClosedGate, Survey, WaitingLane, survey
@@ -14,6 +14,7 @@ __all__ = [
     "Dispatcher",
     "ExpiredTask",
     "Explanation",
+    "Held",
     "Lane",
     "Priority",
     "QueueFull",

@@ -80,7 +80,9 @@ class ForecastBook:
 
     def expect(self, task: WaitingTask, *, now_us: int | str = "") -> Explanation:
         """Where a task stands that was just submitted; when it is expected to start is remembered until it does, or a day."""
-        reply = self._run(_EXPECT, self._realm, now_us, task.task, task.lane.name, task.weight, task.tokens, REMEMBERED_S * 1000)
+        reply = self._run(
+            _EXPECT, self._realm, now_us, task.task, task.lane.name, task.weight, task.tokens, REMEMBERED_S * SECOND_US
+        )
         return explanation(task.task, reply)
 
     def judge(self, task: str, started_s_ago: float, *, now_us: int | str = "") -> bool:

@@ -1,7 +1,7 @@
 """Where it runs: the Celery side of Turgor."""
 
 from ..scheduler.errors import QueueFull
-from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
 from .asynchronous_loop import AsyncLoop
@@ -28,6 +28,7 @@ __all__ = [
     "BatchRefused",
     "Cancelled",
     "Explanation",
+    "Held",
     "InvalidBrokerUrl",
     "Loop",
     "LoopCall",

@@ -11,13 +11,13 @@
 -- ARGV lane_name: the lane
 -- ARGV weight: request units
 -- ARGV tokens: token units
--- ARGV keep_ms: how long it is remembered beyond the time that it is expected, if nobody judges it: milliseconds
+-- ARGV keep_us: how long it is remembered beyond the time that it is expected, if nobody judges it: microseconds
 --
 -- Returns what explain.lua returns.
 local reply = standing(task, lane_name, weight, tokens)
 local status, in_us = reply[1], tonumber(reply[6])
 if status == 'waiting' and in_us >= 0 then
-  local expires_ms = math.ceil(in_us / 1000) + tonumber(keep_ms)
-  redis.call('SET', key('expected:' .. task), whole(now) .. ' ' .. whole(now + in_us), 'NX', 'PX', whole(expires_ms))
+  local start = now + in_us
+  redis.call('SET', key('expected:' .. task), whole(now) .. ' ' .. whole(start), 'NX', 'PX', ttl_until(start + tonumber(keep_us)))
 end
 return reply

@@ -30,12 +30,15 @@ if redis.call('HEXISTS', key('message'), task) == 1 or memory.knows(token) then
   return {'known'}
 end
 
+local due = math.max(now, tonumber(due_us) or now)
+local message = token .. struct.pack('<d', due) .. template
+
 -- A task that joins others in their lane needs no more than this: they are tried before it. The lane
 -- counts once, and that there are caps counts twice.
 local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == ''
 local found = plain and redis.call('EXISTS', key('lane:' .. lane_name), key('capped'), key('capped'))
 local function join()
-  redis.call('HSET', key('message'), task, token .. template)
+  redis.call('HSET', key('message'), task, message)
   redis.call('RPUSH', key('lane:' .. lane_name), weight .. '\31' .. tokens .. '\31' .. task)
   return {'waiting'}
 end
@@ -47,19 +50,18 @@ end
 -- include: capped.lua
 definitions.use_current()
 local group, own = scopes.of_lane(lane_name)
-local size = #token + #template
-if found == 3 and not (own.capped and capped.counts().full(own.capped, size)) then
-  capped.enter(own, task, size)
+if found == 3 and not (own.capped and capped.counts().full(own.capped, #message)) then
+  capped.enter(own, task, #message)
   capped.save()
   return join()
 end
 
 -- include: charge.lua
 -- include: envelope.lua
-local cost = {requests = tonumber(weight), tokens = tonumber(tokens)}
-local limit = ledger.too_small(own, cost)
+local cost = {requests = tonumber(weight), tokens = tonumber(tokens), priority = group.priority}
+local limit, capacity = ledger.too_small(own, cost)
 if limit then
-  return {'too_large', whole(cost[limit.rule.unit]), whole(limit.rule.capacity), limit.scope, limit.rule.id}
+  return {'too_large', whole(cost[limit.rule.unit]), whole(capacity), limit.scope, limit.rule.id}
 end
 
 -- Whether nobody waits anywhere that the task would have to pass, nor may claim a turn there. Where
@@ -91,11 +93,10 @@ local function release_at_once()
     task = task, fence = fence, claimant = '', lane = lane_name, deadline = deadline, released_at = now,
     requests = cost.requests, tokens = cost.tokens, charged = lease.charged(own, cost),
   })
-  redis.call('HSET', key('message'), task, token .. template)
-  redis.call('LPUSH', group.queue, envelope(token .. template, fence))
+  redis.call('HSET', key('message'), task, message)
+  redis.call('LPUSH', group.queue, envelope(message, fence))
 end
 
-local due = math.max(now, tonumber(due_us) or now)
 if due == now and max_wait_us == '' and nobody_is_before() then
   local _, refusing = ledger.last_to_allow(own, cost)
   if not refusing then
@@ -107,13 +108,13 @@ end
 -- include: advance.lua
 -- include on demand: overflow.lua
 if own.capped and continues ~= '1' then
-  local refusal = load_overflow().refusal(lane.at(lane_name), cost, size, due)
+  local refusal = load_overflow().refusal(lane.at(lane_name), cost, #message, due)
   if refusal then
     return refusal
   end
 end
-redis.call('HSET', key('message'), task, token .. template)
-capped.enter(own, task, size)
+redis.call('HSET', key('message'), task, message)
+capped.enter(own, task, #message)
 local element = lane.element(weight, tokens, task)
 local entry = lane.entry(lane_name, element)
 if max_wait_us ~= '' then

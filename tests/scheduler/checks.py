@@ -6,13 +6,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from turgor.limits.limit import LimitKind, Unit
-from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SECOND_US
 
 from .accounts import cost_of, units_of
+from .precedence import first_at, precedes
 from .realm import State, Window, bucket_is_full_us
 
 if TYPE_CHECKING:
+    from turgor.scheduler.scheduler import WaitingTask
+
     from .model import Model
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
@@ -31,12 +33,13 @@ FOR_EVER = {
     "estimates",
     "capped",
 }
-FOR_A_WHILE = {"done", "limit", "limits", "regulator", "regulators", "workers"}
+FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
 
 
 def compare(model: Model, state: State) -> None:
     """All that is stored, after a call."""
     assert state.messages == {name: task.token + task.template for name, task in model.tasks.items()}
+    assert state.since == model.since
     assert state.lanes == {name: waiting for name, waiting in model.lanes.items() if waiting}
     assert sorted(state.delayed) == sorted(
         (model.tasks[name].lane.name, name, model.tasks[name].due_us) for name in model.delayed
@@ -56,6 +59,11 @@ def compare(model: Model, state: State) -> None:
     _check_wakes(model, state)
 
 
+def size_of(task: WaitingTask) -> int:
+    """What its message takes: 8 bytes say since when it waits."""
+    return len(task.token) + 8 + len(task.template)
+
+
 def _compare_backlogs(model: Model, state: State) -> None:
     """What waits is counted in each scope that has a cap; the count of a new cap grows until it is whole."""
     expected: dict[str, tuple[int, int]] = {}
@@ -63,7 +71,7 @@ def _compare_backlogs(model: Model, state: State) -> None:
         if name not in model.flights:
             for scope, _ in model.accounts.caps_of(task.lane):
                 tasks, size = expected.get(scope, (0, 0))
-                expected[scope] = tasks + 1, size + len(task.token) + len(task.template)
+                expected[scope] = tasks + 1, size + size_of(task)
     if state.filling:
         assert all(count <= expected.get(scope, (0, 0)) for scope, count in state.backlog.items())
     else:
@@ -146,7 +154,7 @@ def _is_spent(model: Model, name: str, stored: Any) -> bool:
 def opens_at_us(model: Model, state: State, gate: str) -> float:
     """When the gate certainly admits the first that waits at it, if nothing else happens."""
     scope, _, unit = gate.rpartition("|")
-    first = model.tasks[state.lanes[state.gates[gate][0]][0]]
+    first = first_at(model, state, gate)
     if scope.startswith("queue:"):
         queue = scope.removeprefix("queue:")
         return model.now_us if model.refill_of(queue) <= model.room_of(queue) - model.unclaimed().get(queue, 0) else math.inf
@@ -157,7 +165,7 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
     return max(
         model.regulators.opens_us(scope, unit),
         *(
-            accounts.account(scope, limit).allows_us(limit, units_of(first, limit))
+            accounts.account(scope, limit).allows_us(met := limit.open_to(first.lane.priority), units_of(first, met))
             for limit in accounts.rules(scope)
             if limit.unit == unit
         ),
@@ -171,15 +179,15 @@ def _is_covered(model: Model, state: State, gate: str) -> bool:
     Whoever goes on from there tries its narrower gates in the same call.
     """
     scope, _, unit = gate.rpartition("|")
-    priority = Lane.from_name(state.gates[gate][0]).priority
-    for other, lanes in state.gates.items():
+    first = first_at(model, state, gate)
+    for other in state.gates:
         wide, _, other_unit = other.rpartition("|")
         if (
             other != gate
             and _contains(wide, scope)
             and other_unit in (Unit.REQUESTS, unit)
             and (opens_at_us(model, state, other) > model.now_us or state.wakes[other] <= model.clock.latest_us)
-            and Lane.from_name(lanes[0]).priority >= priority
+            and precedes(model, first_at(model, state, other), first)
         ):
             return True
     return False

@@ -43,6 +43,8 @@ KEYWORDS = {
 }
 BUILTINS = {
     "redis",
+    "_G",
+    "rawget",
     "server",
     "cjson",
     "struct",
@@ -241,6 +243,17 @@ def test_a_script_that_returns_before_an_include_does_not_need_it(tmp_path: Path
     assert not redis_client.exists("reached")
     assert Script(path)(redis_client, "r", 0) == 1
     assert redis_client.get("reached") == b"1"
+
+
+def test_what_only_a_part_names_ends_with_it_and_what_others_name_does_not(tmp_path: Path, redis_client: Redis) -> None:
+    own = "".join(f"local own_{number} = {number}\n" for number in range(150))
+    path = write(
+        tmp_path,
+        script="-- include: a.lua\n-- include: b.lua\n-- KEYS realm: any\nreturn {first, second, sum(first), later}\n",
+        a=f"{own}local first, second = own_1, own_2\nlocal later\nlocal function sum(n)\n  return n + own_149\nend\n",
+        b=own.replace("own", "others") + "later = first\n",
+    )
+    assert Script(path)(redis_client, "r") == [1, 2, 150, 1]
 
 
 def test_slots_become_locals_and_the_last_may_take_the_rest(tmp_path: Path, redis_client: Redis) -> None:

@@ -30,7 +30,7 @@ from .table import (
 )
 
 RELEASED, WAITING, DELAYED, KNOWN = Submitted.RELEASED, Submitted.WAITING, Submitted.DELAYED, Submitted.KNOWN
-ONE_BYTES = 8 + len(template("a"))
+ONE_BYTES = 16 + len(template("a"))
 
 
 def api(per_minute: int = 1, /, **backlog: Any) -> dict[str, Any]:

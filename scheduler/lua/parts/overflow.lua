@@ -10,8 +10,9 @@ local function passes(self, cost, due)
   if due > now or lane.head(self) or fair_queue.outranks(ready.queue, self.priority) then
     return false
   end
+  local entering = {name = self.name, priority = self.priority, first = {since = now}}
   for _, each in ipairs(self.gates) do
-    if not each.is_empty and cost[each.unit] > 0 and fair_queue.outranks(each, self.priority) then
+    if not each.is_empty and cost[each.unit] > 0 and gate.outranks(each, entering) then
       return false
     end
   end

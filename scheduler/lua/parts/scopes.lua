@@ -7,6 +7,7 @@
 local GROUP = '^(' .. string.rep('[^\31]*\31', 5) .. ')(.*)$'
 local NAMES_OF_GROUP = '^' .. string.rep('([^\31]*)\31', 5) .. '$'
 local UNLIMITED = '*'
+local NO_ORDER = {}
 local scopes = {groups = {}}
 
 -- Those of a lane's scopes whose waiting work has a cap, widest first; nil for none.
@@ -56,9 +57,10 @@ local function group_of(prefix)
   if not group then
     local priority, queue, service, endpoint, loop_type = string.match(prefix, NAMES_OF_GROUP)
     group = {priority = tonumber(priority), queue = queue, room = depth.of(queue), is_limited = service ~= UNLIMITED}
-    group.wider = {}
+    group.wider, group.order = {}, NO_ORDER
     if group.is_limited then
       group.wider, group.capped = wider_scopes(service, endpoint, loop_type)
+      group.order = definitions.of('global').order
     end
     group.without_loop = with(group.wider, group.room)
     group.without_loop.capped = group.capped
@@ -67,17 +69,18 @@ local function group_of(prefix)
   return group
 end
 
--- The lane's group, and its scopes.
+-- The lane's group, its scopes, and how far its virtual time goes for each unit that it is served.
 function scopes.of_lane(name)
   local prefix, loop = string.match(name, GROUP)
   local group = group_of(prefix)
   local scope = loop ~= '' and group.is_limited and definitions.of('loop:' .. loop, 'loop:*')
+  local stretch = scope and scope.order.stretch or group.order.stretch or 1
   if not scope or not scope.cap and #scope.limits == 0 then
-    return group, group.without_loop
+    return group, group.without_loop, stretch
   end
   local own = #scope.limits > 0 and with(group.wider, scope, group.room) or with(group.wider, group.room)
   own.capped = with_capped(group.capped, scope)
-  return group, own
+  return group, own, stretch
 end
 
 -- The scope that a refusal by the called service concerns: the endpoint, or else the service.
