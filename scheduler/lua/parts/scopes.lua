@@ -9,6 +9,7 @@ local GROUP = '^(' .. string.rep('[^\31]*\31', 5) .. ')(.*)$'
 local NAMES_OF_GROUP = '^' .. string.rep('([^\31]*)\31', 5) .. '$'
 local UNLIMITED = '*'
 local NOTHING_WIDER = {scopes = {}, limits = {}}
+local NO_ORDER = {}
 local scopes = {groups = {}}
 
 local function wider_scopes(service, endpoint, loop_type)
@@ -41,21 +42,24 @@ local function group_of(prefix)
     local priority, queue, service, endpoint, loop_type = string.match(prefix, NAMES_OF_GROUP)
     group = {priority = tonumber(priority), queue = queue, room = depth.of(queue), is_limited = service ~= UNLIMITED}
     group.wider = group.is_limited and wider_scopes(service, endpoint, loop_type) or NOTHING_WIDER
+    group.order = group.is_limited and definitions.of('global').order or NO_ORDER
     group.without_loop = {group.wider, group.room}
     scopes.groups[prefix] = group
   end
   return group
 end
 
--- The lane's group, its scopes, and the loop's if it has limits.
+-- The lane's group, its scopes, how far its virtual time goes for each unit that it is served, and the loop's
+-- scope if it has limits.
 function scopes.of_lane(name)
   local prefix, loop = string.match(name, GROUP)
   local group = group_of(prefix)
   local scope = loop ~= '' and group.is_limited and definitions.of('loop:' .. loop, 'loop:*')
+  local stretch = scope and scope.order.stretch or group.order.stretch or 1
   if scope and #scope.limits > 0 then
-    return group, {group.wider, scope, group.room}, scope
+    return group, {group.wider, scope, group.room}, stretch, scope
   end
-  return group, group.without_loop
+  return group, group.without_loop, stretch
 end
 
 -- The scope that a refusal by the called service concerns: the endpoint, or else the service.
