@@ -24,8 +24,9 @@ from ..scheduler.scheduler import SECOND_US, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
 from .envelope import FENCE_HEADER, task_key, template
-from .errors import UnroutableTask, UnsupportedProtocol
+from .errors import UnsupportedProtocol
 from .purge import PurgingConnection
+from .routing import target_queue
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -190,7 +191,7 @@ class GateProducer:
         properties["priority"] = properties.get("priority") or 0
         if expiration is not None:
             properties["expiration"] = str(int(expiration * 1000))
-        queue = self._queue(exchange_name, routing_key, declare or [])
+        queue = target_queue(self._turgor, self._producer, exchange_name, routing_key, declare or [])
 
         def waiting() -> WaitingTask:
             return self._waiting(
@@ -242,18 +243,6 @@ class GateProducer:
             self._turgor.scheduler.submit(waiting)
 
         insist(submit, waiting.task, self._turgor, retry_policy)
-
-    def _queue(self, exchange: str, routing_key: str, declare: list[Any]) -> str:
-        """The one queue that the broker would route the message to."""
-        if not exchange:
-            return routing_key
-        for entity in declare:
-            self._producer.maybe_declare(entity)
-        channel = self._producer.channel
-        queues = [] if channel.typeof(exchange).type == "fanout" else sorted(channel._lookup(exchange, routing_key))
-        if len(queues) != 1:
-            raise UnroutableTask(exchange, routing_key, queues)
-        return queues[0]
 
 
 _RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")

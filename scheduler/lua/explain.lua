@@ -12,13 +12,14 @@
 -- ARGV weight: request units
 -- ARGV tokens: token units
 --
--- Returns {state, position, scope, limit, in_us, start_us}: 'waiting', 'delayed', 'released', 'running' or
--- 'unknown' (not here, or not in that lane); how many wait before it in its lane; the limit that
--- would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go, -1 if
+-- Returns {state, position, scope, limit, in_us, start_us}: 'waiting', 'delayed', 'releasing' (released, and
+-- not published yet), 'released', 'running' or 'unknown' (not here, or not in that lane); how many wait before
+-- it in its lane; the limit that would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go, -1 if
 -- nobody knows (it is paused); microseconds until its release, as forecast.lua says, -1 if nobody knows.
 local held = lease.of(task)
 if held then
-  return {lease.is_claimed(held) and 'running' or 'released', 0, '', '', 0, -1}
+  local is_releasing = redis.call('ZSCORE', RELEASING, outbox.entry(task, held.fence))
+  return {lease.is_claimed(held) and 'running' or is_releasing and 'releasing' or 'released', 0, '', '', 0, -1}
 end
 
 definitions.use_current()
