@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +14,7 @@ from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
-from .explanation import Explanation, TaskState
+from .explanation import Explanation, explanation
 from .lane import Lane
 from .outbox import SCRIPTS as OUTBOX_SCRIPTS
 from .pipeline import run_many
@@ -308,11 +307,4 @@ class Scheduler:
 
     def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
         """Where a task is, and what holds it."""
-        state, ahead, scope, limit, in_us, start_us = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
-        held_by = f"{scope.decode()} {limit.decode()}".strip()
-        wait_us, expected_us = int(in_us), int(start_us)
-        return Explanation(
-            task, TaskState(state.decode()), ahead, held_by,
-            opens_in_s=wait_us / SECOND_US if wait_us >= 0 else math.inf,
-            expected_in_s=expected_us / SECOND_US if expected_us >= 0 else None,
-        )  # fmt: skip
+        return explanation(task, self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens))

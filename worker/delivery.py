@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from amqp.exceptions import ChannelError, MessageNacked, NotFound
 from kombu.exceptions import OperationalError
@@ -58,19 +58,23 @@ class Delivery(ABC):
     @property
     def broken_by(self) -> tuple[type[Exception], ...]:
         """What is raised when the connection is of no use any more."""
-        return (OperationalError, OSError, *self._connection.connection_errors, *self._connection.channel_errors)
+        return (OperationalError, OSError, *self._errors_of_connection, *self.refused_by)
 
     @property
     def refused_by(self) -> tuple[type[Exception], ...]:
         """Those of them that tell of a message, and not of the broker."""
-        return tuple(self._connection.channel_errors)
+        return cast("tuple[type[Exception], ...]", self._connection.channel_errors)
+
+    @property
+    def _errors_of_connection(self) -> tuple[type[Exception], ...]:
+        return cast("tuple[type[Exception], ...]", self._connection.connection_errors)
 
     def is_empty(self, queue: str) -> bool:
         """Whether no message lies in the queue that no worker has been given."""
         with self._connection.channel() as channel:
             try:
                 return channel.queue_declare(queue, passive=True).message_count == 0
-            except (NotFound, *self._connection.channel_errors):
+            except (NotFound, *self.refused_by):
                 return True
 
     def close(self) -> None:

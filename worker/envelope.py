@@ -19,6 +19,8 @@ from ..limits.lua import Client
 from ..scheduler.scheduler import TOKEN_BYTES
 
 FENCE_HEADER = "turgor_fence"
+# Whoever runs the task holds the forecast of its start against the truth.
+FORECAST_HEADER = "turgor_forecast"
 _MARK = f"turgor-hole-{secrets.token_hex(8)}"
 _FENCE_HOLE = f'"{_MARK}"'.encode()
 _TAG_HOLE = f"{_MARK}-tag".encode()

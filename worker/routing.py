@@ -68,8 +68,7 @@ def _among_the_apps(turgor: Turgor, exchange: str, routing_key: str, declare: Se
 
 
 def _bindings(queue: Queue) -> Iterator[tuple[Any, str]]:
-    if queue.exchange is not None:
-        yield queue.exchange, queue.routing_key or ""
+    yield queue.exchange, queue.routing_key or ""
     for each in queue.bindings:
         yield each.exchange, each.routing_key or ""
 

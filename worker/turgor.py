@@ -30,9 +30,11 @@ from ..limits.usage import Usage
 from ..limits.view import LimitsView
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.forecast_book import ForecastBook
 from ..scheduler.lane import Lane
 from ..scheduler.outbox import Outbox
 from ..scheduler.scheduler import Cancelled, Scheduler
+from .asynchronous_loop import AsyncLoop
 from .broker import Broker
 from .caller import Call
 from .claims import guard_tasks
@@ -43,6 +45,7 @@ from .gate import GatedAMQP
 from .loop import Loop
 from .publisher import Publisher
 from .revocation import GatedControl
+from .statistics import TurgorStatistics
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -227,6 +230,10 @@ class Turgor:
         """A loop of the app: submits, alone or many at once, says where its work is, takes it back; see `Loop`."""
         return Loop(self, name, type=type, **options)
 
+    def async_loop(self, name: str, *, type: str = "", **options: Any) -> AsyncLoop:  # noqa: A002  the word of the limits
+        """The same for asyncio."""
+        return AsyncLoop(self.loop(name, type=type, **options))
+
     def estimates(self) -> dict[str, Estimate]:
         """What is learned of the cost of tasks in tokens, by task name: those that `current.settle` has spoken for."""
         return self.estimate_book.all()
@@ -234,6 +241,15 @@ class Turgor:
     @cached_property
     def estimate_book(self) -> EstimateBook:
         return EstimateBook(self.client, self.keys)
+
+    @cached_property
+    def forecasts(self) -> ForecastBook:
+        """When tasks were expected to start, and how far from the truth that was."""
+        return ForecastBook(self.client, self.keys)
+
+    def statistics(self) -> TurgorStatistics:
+        """What the realm knows of its own work."""
+        return TurgorStatistics(self.forecasts.statistics())
 
     def health(self, service: str) -> ServiceHealth:
         """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""

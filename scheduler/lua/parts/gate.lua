@@ -1,6 +1,7 @@
 -- include: fair_queue.lua
 -- include: alarm.lua
 -- include: turn.lua
+-- include: history.lua
 --
 -- A gate is where lanes park that a limit refused: one for each scope and unit, because the limits
 -- of one scope in one unit refuse the same work. Nobody looks at a parked lane. The sorted set
@@ -116,6 +117,9 @@ function gate.park(self, lane, cost, allow_at)
   local score = fair_queue.score(self, lane.priority, kept and debt or debt + cost[self.unit])
   fair_queue.enter(self, lane.name, kept and math.min(kept, score) or score)
   turn.settle(lane.name, self.id)
+  if lane.let_go_by ~= self.id then
+    history.note(lane.name, self.id)
+  end
   if fair_queue.peek(self) == lane.name then
     gate.wake_at(self, allow_at)
   end

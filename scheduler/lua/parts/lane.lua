@@ -245,6 +245,7 @@ function lane.touch(self, stays)
         return false
       end
       turn.keep(name, self.id, fair_queue.take(self, best.priority))
+      best.let_go_by = self.id
       local is_ready = lane.place(best, self)
       return #self.scopes == 0 or not is_ready and gate.is_due(self)
     end

@@ -3,8 +3,8 @@
 -- include: envelope.lua
 -- include: outbox.lua
 --
--- Moves a waiting task to its broker queue, or to the outbox of one elsewhere, and opens its lease, in one step with whatever charged
--- its limits: a crash anywhere can neither lose the task nor release it twice.
+-- Moves a waiting task to its broker queue, or to the outbox if that is elsewhere, and opens its lease, in one step
+-- with whatever charged its limits: a crash anywhere can neither lose the task nor release it twice.
 local MESSAGE = key('message')
 -- Releases are made one by one and written together: so many at a time.
 local BATCH = 50
