@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..limits.limit import SECOND_US
 from ..limits.link import Link
@@ -104,7 +104,7 @@ class Outbox:
         """Leave these to whoever comes next, or to nobody before a time of the server's clock."""
         scores = {_entry(each): each.fence if not_before_us is None else not_before_us for each in releases}
         if scores:
-            self._client.zadd(self._keys("releasing"), cast("dict[str | bytes, float]", scores), xx=True)
+            self._client.zadd(self._keys("releasing"), cast("Any", scores), xx=True)
 
     def seen_empty(self, queue: str, at_us: int) -> None:
         """No message lay in the broker's queue at that time or later: all that were published before have come to a worker."""

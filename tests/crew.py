@@ -130,7 +130,14 @@ class AppSettings:
         return url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
 
     def but(self, **changes: Any) -> AppSettings:
+        """The same with changes. `options` are added to those there are."""
+        if "options" in changes:
+            changes["options"] = {**self.options, **changes["options"]}
         return replace(self, **changes)
+
+    def on(self, broker: str, redis: str) -> AppSettings:
+        """The same with another broker, and Turgor in `redis`."""
+        return self.but(broker=broker, options={"redis": redis})
 
 
 class Process:

@@ -86,9 +86,12 @@ class Broker:
 
 
 def _read(url: str) -> Connection:
-    written = (
-        url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1) if url.startswith("unix:") else url
-    )
+    """Read it as kombu reads a broker's URL, which knows neither unix:// nor valkey://."""
+    written = url
+    if url.startswith("unix://"):
+        written = url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
+    elif url.startswith("valkey"):
+        written = url.replace("valkey", "redis", 1)
     try:
         connection = Connection(written)
         readable = _redis_url(connection) is not None

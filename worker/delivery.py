@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
-from amqp.exceptions import ChannelError, MessageNacked, NotFound
+from amqp.exceptions import ChannelError, MessageNacked
 from kombu.exceptions import OperationalError
 from kombu.utils.json import loads
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CONFIRM_WITHIN_S = 10.0
 _CONNECT_ATTEMPTS = 1
+_NOT_FOUND = "404"
 Refusal = tuple["Release", Exception]
 
 
@@ -74,7 +75,9 @@ class Delivery(ABC):
         with self._connection.channel() as channel:
             try:
                 return channel.queue_declare(queue, passive=True).message_count == 0
-            except (NotFound, *self.refused_by):
+            except ChannelError as error:
+                if str(error.reply_code) != _NOT_FOUND:
+                    raise
                 return True
 
     def close(self) -> None:
