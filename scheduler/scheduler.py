@@ -20,7 +20,7 @@ from .outbox import SCRIPTS as OUTBOX_SCRIPTS
 from .pipeline import run_many
 
 SECOND_US = 1_000_000
-TOKEN_BYTES = 8
+HEADER_BYTES = 16
 SETTLE_WITHIN_S = 30
 _LUA = Path(__file__).parent / "lua"
 
@@ -218,7 +218,7 @@ class Scheduler:
             return None
         reason, _, stored = record.partition(b"\x1e")
         revoked = reason == _REVOKED.encode()
-        return ExpiredTask(task, "" if revoked else reason.decode(), stored[TOKEN_BYTES:], revoked)
+        return ExpiredTask(task, "" if revoked else reason.decode(), stored[HEADER_BYTES:], revoked)
 
     def settle(self, task: str) -> None:
         """Forget an expired task, once its caller knows."""

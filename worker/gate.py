@@ -152,7 +152,7 @@ class Gate:
         config = self._turgor.view.config()
         if self._budgets.config is not config:
             self._budgets = TokenBudgets(config)
-        return self._budgets.of_call(call.scopes) if self._budgets.are_any else None
+        return self._budgets.of_call(call.scopes, call.priority_or_normal) if self._budgets.are_any else None
 
     def _is_limited(self, name: str, call: Call) -> bool:
         if name.startswith(_OWN_TASKS) and not call.service:

@@ -41,7 +41,7 @@ local function attempt(self, claim_within, is_last)
   release.make(self, head, claim_within)
   patience.restore(self.name)
   if lane.head(self) then
-    turn.spend(self.name, self.gates, head)
+    turn.spend(self, head)
     lane.place(self)
   else
     turn.forget(self.name)
@@ -56,7 +56,7 @@ local function advance(budget, claim_within)
       return
     end
     local self = lane.at(name)
-    ready.tick(self.priority, score)
+    ready.tick(score)
     local is_last = budget <= 1 or pace.is_over(1)
     attempt(self, claim_within, is_last)
     budget = is_last and 0 or budget - 1
