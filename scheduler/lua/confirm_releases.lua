@@ -14,7 +14,7 @@
 local confirmed = 0
 for i = 1, #published, 2 do
   local fence, task = published[i], published[i + 1]
-  confirmed = confirmed + redis.call('ZREM', RELEASING, outbox.entry(task, fence))
+  confirmed = confirmed + redis.call('ZREM', outbox.releasing, outbox.entry(task, fence))
   local held = lease.of(task)
   if held and held.fence == fence and not lease.is_claimed(held) then
     redis.call('ZADD', LEASES, whole(now + tonumber(claim_within_us)), task)

@@ -21,21 +21,21 @@ if asked[1] then
 end
 
 local taken = {whole(now), '-1', asked}
-for _, entry in ipairs(redis.call('ZRANGEBYSCORE', RELEASING, '-inf', whole(now), 'LIMIT', 0, tonumber(most))) do
+for _, entry in ipairs(redis.call('ZRANGEBYSCORE', outbox.releasing, '-inf', whole(now), 'LIMIT', 0, tonumber(most))) do
   local fence, task = string.match(entry, '^(%d+)\30(.*)$')
   local held = lease.of(task)
   if held and held.fence == fence and not lease.is_claimed(held) then
-    redis.call('ZADD', RELEASING, whole(now + tonumber(within_us)), entry)
+    redis.call('ZADD', outbox.releasing, whole(now + tonumber(within_us)), entry)
     taken[#taken + 1] = fence
     taken[#taken + 1] = task
     taken[#taken + 1] = string.match(held.lane, '^%d\31([^\31]*)')
     taken[#taken + 1] = envelope(redis.call('HGET', key('message'), task), fence)
   else
-    redis.call('ZREM', RELEASING, entry)
+    redis.call('ZREM', outbox.releasing, entry)
   end
 end
 
-local first = redis.call('ZRANGE', RELEASING, 0, 0, 'WITHSCORES')[2]
+local first = redis.call('ZRANGE', outbox.releasing, 0, 0, 'WITHSCORES')[2]
 if first then
   taken[2] = whole(math.max(0, first - now))
 end

@@ -7,11 +7,10 @@
 --
 -- The score of a release is its fence, and once somebody has taken it the time from which another may. A time
 -- is far larger than any fence: so what nobody has taken comes first, in the order of the releases.
-local OUTBOX, RELEASING = key('outbox:'), key('releasing')
-local outbox = {}
+local outbox = {prefix = key('outbox:'), releasing = key('releasing')}
 
 function outbox.is_for(queue)
-  return string.sub(queue, 1, #OUTBOX) == OUTBOX
+  return string.sub(queue, 1, #outbox.prefix) == outbox.prefix
 end
 
 function outbox.entry(task, fence)
@@ -26,6 +25,6 @@ function outbox.ring()
 end
 
 function outbox.add(task, fence)
-  redis.call('ZADD', RELEASING, fence, outbox.entry(task, fence))
+  redis.call('ZADD', outbox.releasing, fence, outbox.entry(task, fence))
   outbox.ring()
 end

@@ -9,7 +9,7 @@ end
 local function standing(task, lane_name, weight, tokens)
   local held = lease.of(task)
   if held then
-    local is_releasing = redis.call('ZSCORE', RELEASING, outbox.entry(task, held.fence))
+    local is_releasing = redis.call('ZSCORE', outbox.releasing, outbox.entry(task, held.fence))
     return {lease.is_claimed(held) and 'running' or is_releasing and 'releasing' or 'released', 0, '', '', 0, -1, 0}
   end
   definitions.use_current()
