@@ -58,6 +58,7 @@ end
 
 -- include: charge.lua
 -- include: envelope.lua
+-- include: outbox.lua
 local cost = {requests = tonumber(weight), tokens = tonumber(tokens), priority = group.priority}
 local limit, capacity = ledger.too_small(own, cost)
 if limit then
@@ -77,7 +78,7 @@ local function nobody_is_before()
   end
   for _, scope in ipairs(own) do
     for _, each in ipairs(scope.limits) do
-      if occupied[scope.name .. '|' .. each.rule.unit] then
+      if occupied[each.scope .. '|' .. each.rule.unit] then
         return false
       end
     end
@@ -94,7 +95,11 @@ local function release_at_once()
     requests = cost.requests, tokens = cost.tokens, charged = lease.charged(own, cost),
   })
   redis.call('HSET', key('message'), task, message)
-  redis.call('LPUSH', group.queue, envelope(message, fence))
+  if outbox.is_for(group.queue) then
+    outbox.add(task, fence)
+  else
+    redis.call('LPUSH', group.queue, envelope(message, fence))
+  end
 end
 
 if due == now and max_wait_us == '' and nobody_is_before() then

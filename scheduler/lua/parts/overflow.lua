@@ -11,7 +11,7 @@ local function passes(self, cost, due)
     return false
   end
   local entering = {name = self.name, priority = self.priority, first = {since = now}}
-  for _, each in ipairs(self.gates) do
+  for _, each in ipairs(lane.gates(self)) do
     if not each.is_empty and cost[each.unit] > 0 and gate.outranks(each, entering) then
       return false
     end
@@ -29,9 +29,11 @@ end
 -- anybody knows.
 local function drains_in(self, full, count, cost)
   local passed = {}
-  for _, scope in ipairs(self.scopes) do
-    if scope.name and contains(scope.name, full.name) then
-      passed[#passed + 1] = scope
+  for _, each in ipairs(self.scopes) do
+    for _, scope in ipairs(each.scopes or {each}) do
+      if contains(scope.name, full.name) then
+        passed[#passed + 1] = scope
+      end
     end
   end
   local drained_at = forecast.admission(passed[1] and passed or self.scopes, count, cost)
