@@ -53,12 +53,13 @@ Refusal: TypeAlias = CostTooLarge | QueueFull
 
 
 class Submitted(StrEnum):
-    """What became of a submit."""
+    """What became of a submit. EXPIRED: its deadline was over, so its caller is told, and it never runs."""
 
     RELEASED = "released"
     WAITING = "waiting"
     DELAYED = "delayed"
     KNOWN = "known"
+    EXPIRED = "expired"
 
 
 class Cancelled(StrEnum):
@@ -113,6 +114,8 @@ class WaitingTask:
         Not before this time (µs since the epoch); None for at once.
     max_wait_s:
         Seconds that it may wait once it is due; None for as long as it takes.
+    deadline_us:
+        Not after this time (µs since the epoch); None for any time.
     """
 
     task: str
@@ -123,6 +126,7 @@ class WaitingTask:
     tokens: int = 0
     due_us: int | None = None
     max_wait_s: float | None = None
+    deadline_us: int | None = None
     continues: bool = False
 
 
@@ -193,7 +197,7 @@ class Scheduler:
         max_wait_us = "" if task.max_wait_s is None else round(task.max_wait_s * SECOND_US)
         return (
             _SUBMIT, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
-            due_us, max_wait_us, int(task.continues), task.template, self._claim_within_us,
+            due_us, max_wait_us, "" if task.deadline_us is None else task.deadline_us, int(task.continues), task.template, self._claim_within_us,
         )  # fmt: skip
 
     @staticmethod

@@ -130,9 +130,11 @@ class Gate:
         headers["eta"] = None
         if asked is not None:
             headers[FORECAST_HEADER] = True
+        expires, zone = headers.get("expires"), self._turgor.app.timezone
         return GateProducer(
-            producer, self._turgor, call, limited=limited, due_us=due_us, continues=repeats(headers), receipt=asked
-        )
+            producer, self._turgor, call, limited=limited, due_us=due_us, expires_us=_due_us(expires, zone) if expires else None,
+            continues=repeats(headers), receipt=asked,
+        )  # fmt: skip
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -175,12 +177,15 @@ class GateProducer:
         *,
         limited: bool,
         due_us: int | None,
+        expires_us: int | None,
         continues: bool,
         receipt: Receipt | None,
     ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
         self._limited, self._due_us, self._receipt = limited, due_us, receipt
         self._continues = continues
+        deadline_us = None if call.deadline is None else round(call.deadline * SECOND_US)
+        self._deadline_us = min((each for each in (deadline_us, expires_us) if each is not None), default=None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -258,6 +263,7 @@ class GateProducer:
             tokens=self._call.tokens or 0,
             due_us=self._due_us,
             max_wait_s=self._call.max_wait,
+            deadline_us=self._deadline_us,
             continues=self._continues,
         )
 

@@ -16,11 +16,12 @@
 -- ARGV tokens: token units
 -- ARGV due_us: not before this time; '' for at once
 -- ARGV max_wait_us: how long it may wait once it is due; '' for as long as it takes
+-- ARGV deadline_us: not after this time; '' for any time
 -- ARGV continues: 1 if it goes on with work that was accepted before, so that it finds room everywhere; else 0
 -- ARGV template: the envelope with its two holes
 -- ARGV claim_within_us: how long a release may stay unclaimed
 --
--- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known',
+-- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known', 'expired' (accepted after its deadline),
 -- {'too_large', units, capacity, scope, limit}, or {'full', scope, unit, waiting, cap, retry_us}: 'tasks' or
 -- 'bytes', how much waits, how much may, and when there may be room; -1 for never. Only 'known', 'too_large' and
 -- 'full' store nothing.
@@ -35,7 +36,7 @@ local message = token .. struct.pack('<d', due) .. template
 
 -- A task that joins others in their lane needs no more than this: they are tried before it. The lane
 -- counts once, and that there are caps counts twice.
-local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == ''
+local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == '' and deadline_us == ''
 local found = plain and redis.call('EXISTS', key('lane:' .. lane_name), key('capped'), key('capped'))
 local function join()
   redis.call('HSET', key('message'), task, message)
@@ -102,7 +103,9 @@ local function release_at_once()
   end
 end
 
-if due == now and max_wait_us == '' and nobody_is_before() then
+local is_bounded = max_wait_us ~= '' or deadline_us ~= ''
+local ends_at = math.min(due + (tonumber(max_wait_us) or math.huge), tonumber(deadline_us) or math.huge)
+if due == now and not is_bounded and nobody_is_before() then
   local _, refusing = ledger.last_to_allow(own, cost)
   if not refusing then
     release_at_once()
@@ -112,6 +115,13 @@ end
 
 -- include: advance.lua
 -- include on demand: overflow.lua
+if ends_at <= now then
+  redis.call('HSET', key('message'), task, message)
+  redis.call('HSET', key('expired'), task, '\30' .. memory.forget(task, lane_name, weight, tokens))
+  alarm.set(now)
+  alarm.save()
+  return {'expired'}
+end
 if own.capped and continues ~= '1' then
   local refusal = load_overflow().refusal(lane.at(lane_name), cost, #message, due)
   if refusal then
@@ -122,9 +132,9 @@ redis.call('HSET', key('message'), task, message)
 capped.enter(own, task, #message)
 local element = lane.element(weight, tokens, task)
 local entry = lane.entry(lane_name, element)
-if max_wait_us ~= '' then
-  redis.call('ZADD', key('deadlines'), whole(due + tonumber(max_wait_us)), entry)
-  alarm.set(due + tonumber(max_wait_us))
+if is_bounded then
+  redis.call('ZADD', key('deadlines'), whole(ends_at), entry)
+  alarm.set(ends_at)
 end
 if due > now then
   redis.call('ZADD', key('delayed'), whole(due), entry)

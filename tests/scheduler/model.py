@@ -113,13 +113,20 @@ class Model:
             self._settle(state)
             return
         assert known is not True, f"{task.task} was accepted twice"
-        if status is not Submitted.RELEASED and not task.continues:
+        if status not in (Submitted.RELEASED, Submitted.EXPIRED) and not task.continues:
             assert not self.without_room(task), f"{task.task} was accepted, and there was no room"
         self.tasks[task.task] = task
         self.since[task.task] = max(self.now_us, task.due_us or 0)
-        if task.max_wait_s is not None:
-            due_us = max(self.now_us, task.due_us or 0)
-            self.expires_us[task.task] = due_us + round(task.max_wait_s * SECOND_US)
+        expires_us = self._expires_us(task)
+        if expires_us <= self.now_us:
+            assert status is Submitted.EXPIRED
+            self.gone[task.token] = self.now_us
+            self.expired.add(task.task)
+            del self.tasks[task.task]
+            self._settle(state)
+            return
+        if expires_us < math.inf:
+            self.expires_us[task.task] = int(expires_us)
         if task.due_us is not None and task.due_us > self.now_us:
             assert status is Submitted.DELAYED
             self.delayed.append(task.task)
@@ -128,6 +135,11 @@ class Model:
         self._settle(state)
         if status is not Submitted.DELAYED:
             assert (status is Submitted.RELEASED) == (task.task in self.flights)
+
+    def _expires_us(self, task: WaitingTask) -> float:
+        """Until when it may wait."""
+        due_us, wait_us = max(self.now_us, task.due_us or 0), round((task.max_wait_s or 0) * SECOND_US) or math.inf
+        return min(due_us + wait_us, math.inf if task.deadline_us is None else task.deadline_us)
 
     def refused(self, task: WaitingTask, state: State) -> None:
         """A submit found no room. Somewhere there was none."""

@@ -199,6 +199,14 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.realm.task(f"t{len(self.made)}", self._lane(number), due_in_s=after_us / SECOND_US, max_wait_s=max_wait_s)
         )
 
+    @rule(
+        number=numbers, deadline_us=st.sampled_from([-1, 1, 1_000_000, 30_000_000]), after_us=st.sampled_from([None, 1_100_000])
+    )
+    def submit_until(self, number: int, deadline_us: int, after_us: int | None) -> None:
+        due_in_s = None if after_us is None else after_us / SECOND_US
+        bounds = {"due_in_s": due_in_s, "deadline_in_s": deadline_us / SECOND_US}
+        self._submit(self.realm.task(f"t{len(self.made)}", self._lane(number), **bounds))
+
     @precondition(lambda self: self.made)
     @rule(number=numbers, other_token=st.booleans(), max_wait_s=max_waits)
     def submit_again(self, number: int, other_token: bool, max_wait_s: float | None) -> None:
