@@ -45,7 +45,7 @@ SCRIPTS = (
     _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, *OUTBOX_SCRIPTS,
 )  # fmt: skip
 # Stands where an expired task has the limit that held it; no limit has such a name.
-_REVOKED = "\x1drevoked"
+_REVOKED, _SHED = "\x1drevoked", b"\x1dshed "
 
 
 # Why a submit was refused.
@@ -134,13 +134,15 @@ class WaitingTask:
 class ExpiredTask:
     """A task that was taken out and whose caller is to be told, with its envelope and the holes in it.
 
-    It waited too long (`held_by`: the limit that held it, `""` for none), or somebody `revoked` it.
+    It waited too long (`held_by`: the limit that held it, `""` for none), somebody `revoked` it, or it was dropped for others,
+    because the backlog of a scope was full (`shed_by`).
     """
 
     task: str
     held_by: str
     template: bytes
     revoked: bool = False
+    shed_by: str = ""
 
 
 class Scheduler:
@@ -236,8 +238,8 @@ class Scheduler:
         if not self.client.set(self.keys(f"settling:{task}"), 1, nx=True, ex=SETTLE_WITHIN_S):
             return None
         reason, _, stored = record.partition(b"\x1e")
-        revoked = reason == _REVOKED.encode()
-        return ExpiredTask(task, "" if revoked else reason.decode(), stored[HEADER_BYTES:], revoked)
+        revoked, shed_by = reason == _REVOKED.encode(), reason.removeprefix(_SHED).decode() if reason.startswith(_SHED) else ""
+        return ExpiredTask(task, "" if revoked or shed_by else reason.decode(), stored[HEADER_BYTES:], revoked, shed_by)
 
     def settle(self, task: str) -> None:
         """Forget an expired task, once its caller knows."""

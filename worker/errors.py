@@ -87,6 +87,28 @@ class BatchRefused(TurgorError):
         super().__init__(f"{len(refused)} of {len(results)} calls are refused; call {first}: {why}")
 
 
+class TaskShed(TurgorError):
+    """A waiting task was dropped for new work, because no more may wait. It never ran and spent nothing.
+
+    Those that rank lowest go first, and of these those that have waited longest: give it a higher priority, or raise the
+    `backlog` of the scope.
+
+    Attributes
+    ----------
+    task:
+        Its name.
+    scope:
+        Where there was no room, such as `service:llm_api`.
+    """
+
+    def __init__(self, task: str, scope: str = "") -> None:
+        self.task, self.scope = task, scope
+        super().__init__(task, scope)
+
+    def __str__(self) -> str:
+        return f"{self.task} was dropped for new work: the backlog of {self.scope} was full"
+
+
 class WaitTimeout(TurgorError):
     """A task waited longer than its `max_wait` allows, or until its `deadline`, so it never ran and spent nothing.
 

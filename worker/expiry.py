@@ -1,6 +1,6 @@
 """Tells the caller of a task that was taken out before it ran: the result backend holds the reason.
 
-A task that waited too long fails with `WaitTimeout`, and its errbacks run. A revoked one, or one that had `expires`, ends as a worker would have
+A task that waited too long fails with `WaitTimeout`, one that was dropped for others with `TaskShed`, and its errbacks run. A revoked one, or one that had `expires`, ends as a worker would have
 ended it: state REVOKED, the signal `task_revoked`, and the event `task-revoked` if the app sends events.
 """
 
@@ -15,7 +15,7 @@ from celery.signals import task_revoked
 from celery.utils.time import maybe_make_aware
 
 from .continuation import continuing
-from .errors import WaitTimeout
+from .errors import TaskShed, WaitTimeout
 from .stored_request import request_of
 
 if TYPE_CHECKING:
@@ -35,10 +35,14 @@ def tell(app: Celery, expired: ExpiredTask) -> None:
 def _end(app: Celery, request: Any, expired: ExpiredTask) -> None:
     if expired.revoked:
         _revoke(app, request)
-    elif _has_expired(app, request):
+    elif not expired.shed_by and _has_expired(app, request):
         _revoke(app, request, expired=True)
     else:
-        error = WaitTimeout(request.task, request.get("max_wait"), expired.held_by, request.get("deadline"))
+        error = (
+            TaskShed(request.task, expired.shed_by)
+            if expired.shed_by
+            else WaitTimeout(request.task, request.get("max_wait"), expired.held_by, request.get("deadline"))
+        )
         app.backend.mark_as_failure(request.id, error, request=request, store_result=not request.ignore_result)
 
 

@@ -38,9 +38,10 @@ local message = token .. struct.pack('<d', due) .. template
 -- counts once, and that there are caps counts twice.
 local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == '' and deadline_us == ''
 local found = plain and redis.call('EXISTS', key('lane:' .. lane_name), key('capped'), key('capped'))
+local element = weight .. '\31' .. tokens .. '\31' .. task
 local function join()
   redis.call('HSET', key('message'), task, message)
-  redis.call('RPUSH', key('lane:' .. lane_name), weight .. '\31' .. tokens .. '\31' .. task)
+  redis.call('RPUSH', key('lane:' .. lane_name), element)
   return {'waiting'}
 end
 if found == 1 then
@@ -51,8 +52,15 @@ end
 -- include: capped.lua
 definitions.use_current()
 local group, own = scopes.of_lane(lane_name)
+local function enter_backlog()
+  if own.capped and continues == '1' then
+    capped.counts().enter(own.capped, task, #message)
+  elseif own.capped then
+    capped.counts().enter_new(own.capped, lane_name, element, task, #message, due)
+  end
+end
 if found == 3 and not (own.capped and capped.counts().full(own.capped, #message)) then
-  capped.enter(own, task, #message)
+  enter_backlog()
   capped.save()
   return join()
 end
@@ -122,15 +130,15 @@ if ends_at <= now then
   alarm.save()
   return {'expired'}
 end
+local refusal, has_shed
 if own.capped and continues ~= '1' then
-  local refusal = load_overflow().refusal(lane.at(lane_name), cost, #message, due)
-  if refusal then
-    return refusal
-  end
+  refusal, has_shed = load_overflow().settle(lane.at(lane_name), cost, #message, due)
+end
+if refusal then
+  return refusal
 end
 redis.call('HSET', key('message'), task, message)
-capped.enter(own, task, #message)
-local element = lane.element(weight, tokens, task)
+enter_backlog()
 local entry = lane.entry(lane_name, element)
 if is_bounded then
   redis.call('ZADD', key('deadlines'), whole(ends_at), entry)
@@ -139,8 +147,12 @@ end
 if due > now then
   redis.call('ZADD', key('delayed'), whole(due), entry)
   alarm.set(due)
-  alarm.save()
-  capped.save()
+  if has_shed then
+    save()
+  else
+    alarm.save()
+    capped.save()
+  end
   return {'delayed'}
 end
 
