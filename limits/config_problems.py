@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .breaker_table import AdaptiveTable, BreakerTable
+from .degradation import DegradationStep
 from .errors import InvalidScope
 from .order_table import GlobalTable, LoopTable
 from .priority_reserve import A_RESERVE, Reserve
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
 _Path = tuple[int | str, ...]
 
 _WHOLE_NUMBER = "a whole number of at least 1"
+_STEP = '{ wait = "1m", shed_below = "NORMAL" }'
+_REMEDIES_OF_SERVICES = {
+    "on_unreachable": "'closed', 'open' or 'local'",
+    "local_share": "a number above 0, and at most 1",
+    "breaker": "true, or a table such as { failure_ratio = 0.5 }",
+    "adaptive": "true, or a table such as { floor = 0.1 }",
+}
+_REMEDIES_OF_STEPS: dict[int | str, str] = {
+    "": f"a list, such as [{_STEP}]",
+    "step": f"a step, such as {_STEP}",
+    "breaker": "'open'",
+    "hold": "true",
+    "degrade_to": "the name of a task",
+}
 _WINDOW = 'a window, such as { limit = 5, per = "10s" }'
 _REMEDIES = {
     "int_type": _WHOLE_NUMBER,
@@ -80,20 +95,16 @@ def _remedy(error: ErrorDetails) -> str:
             return "'service' or 'service/endpoint'"
         case (*_, "windows", int()):
             return _WINDOW
+        case ("services", _, "degradation", *place):
+            return _REMEDIES_OF_STEPS.get(place[-1] if place else "", _REMEDIES_OF_STEPS["step"])
         case ("tasks",):
             return 'a table, such as { "proj.tasks.*" = "llm_api" }'
-        case ("services", _, "on_unreachable"):
-            return "'closed', 'open' or 'local'"
-        case ("services", _, "local_share"):
-            return "a number above 0, and at most 1"
+        case ("services", _, str(key)) if key in _REMEDIES_OF_SERVICES:
+            return _REMEDIES_OF_SERVICES[key]
         case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
         case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
             return "a table, such as { per_minute = 100_000 }"
-        case ("services", _, "breaker"):
-            return "true, or a table such as { failure_ratio = 0.5 }"
-        case ("services", _, "adaptive"):
-            return "true, or a table such as { floor = 0.1 }"
         case _:
             pass
     return _REMEDIES.get(error["type"], "a value of the kind that the documentation shows")
@@ -120,10 +131,10 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return ScopeTable.model_fields
         case ("global", "reserve") | (_, _, "reserve") | (_, _, "endpoints", _, "reserve"):
             return Reserve.model_fields
-        case ("services", _, "breaker"):
-            return BreakerTable.model_fields
-        case ("services", _, "adaptive"):
-            return AdaptiveTable.model_fields
+        case ("services", _, "breaker" | "adaptive" as governor):
+            return (BreakerTable if governor == "breaker" else AdaptiveTable).model_fields
+        case (*_, "degradation", int()):
+            return DegradationStep.model_fields
         case (*_, int()):
             return Window.model_fields
         case _:

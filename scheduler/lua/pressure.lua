@@ -1,0 +1,24 @@
+-- include: clock.lua
+-- include: keys.lua
+-- include: advance.lua
+-- include: forecast.lua
+--
+-- Says what new work of a lane would meet. Changes nothing.
+--
+-- KEYS realm: the realm's prefix
+-- ARGV now_us: microseconds; '' lets the server decide
+-- ARGV lane_name: the lane, whether or not it exists
+-- ARGV service: whose breaker is asked
+-- ARGV weight: request units
+-- ARGV tokens: token units
+--
+-- Returns {wait_us, opens_us}: microseconds until it would be released, as forecast.lua says, -1 if nobody
+-- knows; microseconds until the breaker lets probes through, 0 if it is not open.
+definitions.use_current()
+local self = lane.at(lane_name)
+local cost = {requests = tonumber(weight), tokens = tonumber(tokens), priority = self.priority}
+local start = forecast.start(self, redis.call('LLEN', self.key), cost)
+
+local fields = regulated.any and regulated.by.of('service:' .. service).fields or {}
+local opens_at = fields.circuit == 'open' and tonumber(fields.circuit_until) or now
+return {start == math.huge and '-1' or whole(start - now), whole(math.max(0, opens_at - now))}
