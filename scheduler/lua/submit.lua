@@ -62,7 +62,7 @@ local function nobody_is_before()
   end
   for _, scope in ipairs(own) do
     for _, each in ipairs(scope.limits) do
-      if occupied[scope.name .. '|' .. each.rule.unit] then
+      if occupied[each.scope .. '|' .. each.rule.unit] then
         return false
       end
     end

@@ -46,7 +46,7 @@ local function rank_at(self, gate_key)
 end
 
 local function tasks_before(self, position)
-  for _, each in ipairs(self.gates) do
+  for _, each in ipairs(lane.gates(self)) do
     local gate_key = key('gate:' .. each.id)
     local rank = rank_at(self, gate_key)
     if rank then
