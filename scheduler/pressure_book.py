@@ -34,6 +34,9 @@ class PressureBook:
         self._run, self._realm, self._clock = Link(client).call, keys.prefix, clock
         self._found: dict[str, tuple[float, Pressure]] = {}
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def of_lane(self, lane: Lane, *, weight: int = 1, tokens: int = 0) -> Pressure:
         """What a task of this lane would meet, a second ago or now."""
         now_s = self._clock()
@@ -47,8 +50,6 @@ class PressureBook:
 
     def read(self, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Pressure:
         """The same as it is now. `now_us` is for tests and the simulator: the server's clock decides."""
-        wait_us, opens_us, backlog = self._run(
-            _PRESSURE, self._realm, now_us, lane.name, lane.scopes.service, weight, tokens
-        )
+        wait_us, opens_us, backlog = self._run(_PRESSURE, self._realm, now_us, lane.name, lane.scopes.service, weight, tokens)
         wait_s = int(wait_us) / SECOND_US if int(wait_us) >= 0 else None
         return Pressure(wait_s, float(backlog), int(opens_us) / SECOND_US)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..limits.errors import CostTooLarge, TurgorError
+from ..limits.priority import name_of
 
 
 class UnroutableTask(TurgorError, ValueError):
@@ -47,6 +48,33 @@ class UnsupportedProtocol(TurgorError):
 
     def __init__(self) -> None:
         super().__init__("the app's task_protocol is 1: set it to 2, the default, because limits travel in a message's headers")
+
+
+class ServiceUnderPressure(TurgorError):
+    """New work of so low a priority is not accepted while its service is under pressure (`shed_below`).
+
+    Submit it later, with a higher priority, or not at all.
+
+    Attributes
+    ----------
+    task, service, priority:
+        What was refused.
+    pressure:
+        What work meets at the service, in words.
+    retry_after_s:
+        Seconds after which it makes sense to try again.
+    """
+
+    def __init__(self, task: str, service: str, priority: int, pressure: str, retry_after_s: float) -> None:
+        self.task, self.service, self.priority = task, service, priority
+        self.pressure, self.retry_after_s = pressure, retry_after_s
+        super().__init__(task, service, priority, pressure, retry_after_s)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.task}: service:{self.service} is under pressure and sheds work of priority {name_of(self.priority)}, because "
+            f"{self.pressure}: try again in {self.retry_after_s:.1f} s, or with a higher priority"
+        )
 
 
 class NoRunningTask(TurgorError, RuntimeError):

@@ -89,7 +89,7 @@ class Loop:
         """
         with receipt() as mine:
             sent = self._send(task, args, kwargs, options)
-        return LoopResult.of(sent, mine.explanation)
+        return LoopResult.of(sent, mine)
 
     def submit_many(self, calls: Iterable[LoopCall | Signature[Any]]) -> list[Result]:
         """Submit many calls, 500 in one round trip, each accepted by itself as `submit` would have done.

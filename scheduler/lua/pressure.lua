@@ -12,13 +12,14 @@
 -- ARGV weight: request units
 -- ARGV tokens: token units
 --
--- Returns {wait_us, opens_us}: microseconds until it would be released, as forecast.lua says, -1 if nobody
--- knows; microseconds until the breaker lets probes through, 0 if it is not open.
+-- Returns {wait_us, opens_us, backlog}: microseconds until it would be released, as forecast.lua says, -1 if nobody
+-- knows; microseconds until the breaker lets probes through, 0 if it is not open; how
+-- full the service's backlog is, as text.
 definitions.use_current()
 local self = lane.at(lane_name)
 local cost = {requests = tonumber(weight), tokens = tonumber(tokens), priority = self.priority}
 local start = forecast.start(self, redis.call('LLEN', self.key), cost)
 
 local fields = regulated.any and regulated.by.of('service:' .. service).fields or {}
-local opens_at = fields.circuit == 'open' and tonumber(fields.circuit_until) or now
-return {start == math.huge and '-1' or whole(start - now), whole(math.max(0, opens_at - now))}
+local reopens_at = fields.circuit == 'open' and tonumber(fields.circuit_until) or now
+return {start == math.huge and '-1' or whole(start - now), whole(math.max(0, reopens_at - now)), '0'}
