@@ -17,7 +17,21 @@ if TYPE_CHECKING:
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
-FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead", "refill", "estimates"}
+FOR_EVER = {
+    "fence",
+    "version",
+    "config",
+    "configs",
+    "history",
+    "dispatched",
+    "asleep",
+    "bell",
+    "ahead",
+    "refill",
+    "estimates",
+    "emptied",
+    "outbox_bell",
+}
 FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
 
 
@@ -36,6 +50,7 @@ def compare(model: Model, state: State) -> None:
     }
     assert state.deadlines == {name: flight.deadline_us for name, flight in model.flights.items()}
     assert state.queues == {name: queue for name, queue in model.queues.items() if queue}
+    assert state.releasing == {task: score for (_, task), score in model.releasing.items()}
     assert state.unclaimed == model.unclaimed()
     assert state.redelivered == model.redelivered
     _compare_limits(model, state)
