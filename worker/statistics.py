@@ -40,6 +40,12 @@ class TurgorStatistics:
     forecasts: ForecastStatistics
     relieved: Mapping[str, Relieved]
 
+    @property
+    def notes(self) -> list[str]:
+        """A line for each of them that says something."""
+        forecasts = [str(self.forecasts)] if self.forecasts.judged else []
+        return [*forecasts, *(f"service:{service}: {each}" for service, each in self.relieved.items())]
+
 
 def relieved(client: Client, keys: Keys) -> dict[str, Relieved]:
     """What is counted of each service that was ever relieved."""

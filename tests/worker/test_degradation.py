@@ -61,6 +61,7 @@ def test_work_below_the_priority_is_refused_at_its_submit_and_stored_nowhere(bui
     assert (caught.value.service, caught.value.priority, caught.value.retry_after_s) == ("api", 2, 60.0)
     assert proj.turgor.explain("low").state is TaskState.UNKNOWN
     assert proj.turgor.statistics().relieved["api"].shed == 1
+    assert proj.turgor.statistics().notes == ["service:api: 1 shed, 0 degraded"]
 
 
 def test_work_from_the_priority_on_waits_as_ever(build: Any) -> None:
