@@ -37,7 +37,7 @@ class Pressure:
     wait_s:
         Seconds that it is expected to wait; None where nobody knows, because the service is held or its slots are taken.
     backlog:
-        How full the service's backlog is, 1.0 for as much as its cap allows; 0.0 without a cap.
+        How full the fullest backlog of its scopes is, 1.0 for as much as the cap allows; 0.0 without a cap.
     opens_in_s:
         Seconds until its open breaker lets probes through; 0.0 if it is not open.
     """
@@ -65,8 +65,8 @@ class DegradationStep(BaseModel):
     Parameters
     ----------
     wait, backlog, breaker:
-        When: one of a duration that work is expected to wait at least, a share of the backlog's cap that is filled at
-        least, or `"open"`.
+        When: one of a duration that work is expected to wait at least, a share of a backlog that is filled at least,
+        or `"open"`.
     shed_below, degrade_to, hold:
         What: one of refusing work below a priority at its submit, submitting another task in its place with the same
         arguments (by name), or letting it wait whatever later steps say.

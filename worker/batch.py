@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..limits.errors import CostTooLarge
+from ..scheduler.errors import QueueFull
 
 if TYPE_CHECKING:
     from kombu import Producer
 
-    from ..scheduler.scheduler import Scheduler, WaitingTask
+    from ..scheduler.scheduler import Refusal, Scheduler, WaitingTask
+    from .errors import ServiceUnderPressure
 
 
 class Batch:
@@ -30,6 +32,7 @@ class Batch:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._tasks: list[tuple[int, WaitingTask, Callable[[], None]]] = []
+        self._shed: dict[int, ServiceUnderPressure] = {}
         self.call = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -44,18 +47,25 @@ class Batch:
         """Write a task down; `submit` submits it alone."""
         self._tasks.append((self.call, task, submit))
 
-    def submit(self, scheduler: Scheduler) -> dict[int, CostTooLarge]:
+    def refuse(self, error: ServiceUnderPressure) -> None:
+        """Write down that a task is shed."""
+        self._shed[self.call] = error
+
+    def submit(self, scheduler: Scheduler) -> dict[int, Refusal | ServiceUnderPressure]:
         """Submit what is written down, and forget it. Returns what was refused, by the number of its call.
 
         Raises what the client raises; then it may be asked again.
         """
-        refused: dict[int, CostTooLarge] = {}
+        refused: dict[int, Refusal | ServiceUnderPressure] = {**self._shed}
         answers = scheduler.submit_many([task for _, task, _ in self._tasks])
         for (call, _, submit), answer in zip(self._tasks, answers, strict=True):
-            if isinstance(answer, CostTooLarge):
+            if isinstance(answer, QueueFull):
+                refused[call] = answer
+            elif isinstance(answer, CostTooLarge):
                 try:
                     submit()  # an estimate is made anew, and may fit
-                except CostTooLarge as error:
+                except (CostTooLarge, QueueFull) as error:
                     refused[call] = error
         self._tasks.clear()
+        self._shed.clear()
         return refused

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..limits.errors import CostTooLarge, TurgorError
 from ..limits.priority import name_of
+from ..scheduler.errors import QueueFull
 
 
 class UnroutableTask(TurgorError, ValueError):
@@ -69,19 +70,19 @@ class ServiceUnderPressure(TurgorError):
         What was refused.
     pressure:
         What work meets at the service, in words.
-    retry_after_s:
+    retry_after:
         Seconds after which it makes sense to try again.
     """
 
-    def __init__(self, task: str, service: str, priority: int, pressure: str, retry_after_s: float) -> None:
+    def __init__(self, task: str, service: str, priority: int, pressure: str, retry_after: float) -> None:
         self.task, self.service, self.priority = task, service, priority
-        self.pressure, self.retry_after_s = pressure, retry_after_s
-        super().__init__(task, service, priority, pressure, retry_after_s)
+        self.pressure, self.retry_after = pressure, retry_after
+        super().__init__(task, service, priority, pressure, retry_after)
 
     def __str__(self) -> str:
         return (
             f"{self.task}: service:{self.service} is under pressure and sheds work of priority {name_of(self.priority)}, because "
-            f"{self.pressure}: try again in {self.retry_after_s:.1f} s, or with a higher priority"
+            f"{self.pressure}: try again in {self.retry_after:.1f} s, or with a higher priority"
         )
 
 
@@ -95,17 +96,19 @@ class NoRunningTask(TurgorError, RuntimeError):
 
 
 class BatchRefused(TurgorError):
-    """Calls of a batch cost more than a limit ever holds. All others are submitted. Lower their cost, or raise the limit.
+    """Calls of a batch cost more than a limit ever holds, or found no room to wait. All others are submitted.
+
+    Lower their cost or raise the limit; submit those that found no room later, or raise the backlog.
 
     Attributes
     ----------
     results:
         The results of all calls, in their order. Those of the refused calls never come.
     refused:
-        Why, by the number of the call.
+        Why, by the number of the call: `CostTooLarge`, `QueueFull` or `ServiceUnderPressure`.
     """
 
-    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge]) -> None:
+    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge | QueueFull | ServiceUnderPressure]) -> None:
         self.results, self.refused = list(results), dict(refused)
         first, why = next(iter(self.refused.items()))
         super().__init__(f"{len(refused)} of {len(results)} calls are refused; call {first}: {why}")

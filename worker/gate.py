@@ -19,11 +19,13 @@ from ..limits.config import LimitsConfig
 from ..limits.errors import CostTooLarge, ServerUnreachable
 from ..limits.server import UNREACHABLE, without_password
 from ..limits.token_budget import TokenBudget, TokenBudgets
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
+from .continuation import goes_on, repeats
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
 from .errors import ServiceUnderPressure, UnsupportedProtocol
 from .purge import PurgingConnection
@@ -153,7 +155,7 @@ class Gate:
         if limited:
             options["priority"] = call.priority
         headers["eta"] = None
-        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us)
+        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us, continues=repeats(headers))
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -210,9 +212,11 @@ class RefusingProducer:
 class GateProducer:
     """Stands in for kombu's producer for one task: its message goes to the scheduler, anything else to the broker."""
 
-    def __init__(self, producer: Producer | Batch, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None) -> None:
+    def __init__(
+        self, producer: Producer | Batch, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None, continues: bool
+    ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
-        self._limited, self._due_us = limited, due_us
+        self._limited, self._due_us, self._continues = limited, due_us, continues
         self.receipt: Receipt | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -265,6 +269,10 @@ class GateProducer:
             while True:
                 try:
                     return self._submit(waiting(), policy)
+                except QueueFull:
+                    if self._continues or not goes_on():
+                        raise
+                    self._continues = True
                 except CostTooLarge as error:
                     if self._call.tokens_are is None or error.cost != self._call.tokens:
                         raise
@@ -287,6 +295,7 @@ class GateProducer:
             tokens=self._call.tokens or 0,
             due_us=self._due_us,
             max_wait_s=self._call.max_wait,
+            continues=self._continues,
         )
 
     def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:

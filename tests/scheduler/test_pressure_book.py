@@ -54,6 +54,20 @@ def fail(name: str) -> Step:
     Case("nobody knows when slots are free", pressure(), Pressure(None), ONE_AT_A_TIME, [submit("a")]),
     Case("nobody knows when a pause ends", pressure(), Pressure(None), ONE_A_MINUTE, [pause("service:api")]),
     Case("nor when a queue has room", pressure(), Pressure(None), given=[attend(q=1), submit("a")]),
+    Case(
+        "how full the backlog is",
+        pressure(),
+        Pressure(120.0, 0.25),
+        {"services": {"api": {"requests_per_minute": 1, "backlog": {"limit": 4}}}},
+        [submit_all("a", "b")],
+    ),
+    Case(
+        "the fullest of them",
+        pressure(),
+        Pressure(120.0, 0.5),
+        {"global": {"backlog": {"limit": 2}}, "services": {"api": {"requests_per_minute": 1, "backlog": {"limit": 4}}}},
+        [submit_all("a", "b")],
+    ),
     Case("an open breaker says for how long", pressure(), Pressure(None, 0.0, 10.0), BREAKER, [fail("a")]),
     Case("until it lets probes through", pressure(), Pressure(), BREAKER, [fail("a"), tick(10)]),
 )

@@ -58,7 +58,7 @@ def test_work_below_the_priority_is_refused_at_its_submit_and_stored_nowhere(bui
         "proj.call: service:api is under pressure and sheds work of priority LOW, because work like this waits 60.0 s: "
         "try again in 60.0 s, or with a higher priority"
     )
-    assert (caught.value.service, caught.value.priority, caught.value.retry_after_s) == ("api", 2, 60.0)
+    assert (caught.value.service, caught.value.priority, caught.value.retry_after) == ("api", 2, 60.0)
     assert proj.turgor.explain("low").state is TaskState.UNKNOWN
     assert proj.turgor.statistics().relieved["api"].shed == 1
     assert proj.turgor.statistics().notes == ["service:api: 1 shed, 0 degraded"]
