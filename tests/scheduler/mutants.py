@@ -62,5 +62,8 @@ MUTANTS = (
     Mutant("an admission of a ramp is not counted", "whole(tonumber(record.fields.admitted) + units)", "record.fields.admitted"),
     Mutant("a throttled task goes on without closing its scope", "closure.set(record, now + tonumber(for_us), reason)", "tostring(reason)"),
     Mutant("a lane that has more work is forgotten", "head)\n    lane.place(self)\n", "head)\n"),
+    Mutant("a task ages from its submit and not from its time on", "struct.pack('<d', due)", "struct.pack('<d', now)"),
+    Mutant("what is reserved is for everybody", "< rule.reserved_for and rule.below or rule\n", "< rule.reserved_for and rule or rule\n"),
+    Mutant("what is reserved is for nobody", "return rule.below and (cost.priority or rule.reserved_for) < rule.reserved_for and rule.below or rule\n", "return rule.below or rule\n"),
     Mutant("a task that has waited too long is dropped in silence", "redis.call('HSET', key('expired'), waiting.task,", "tostring("),
 )  # fmt: skip

@@ -23,7 +23,9 @@ LANES = {
     "api of a": lane("api", loop="a"),
     "api of b": lane("api", loop="b"),
     "chat": lane("api", "chat"),
+    "chat of planners high": lane("api", "chat", loop_type="planner", priority=9),
     "git": lane("git"),
+    "git of planners high": lane("git", loop_type="planner", priority=9),
     "git on q2": lane("git", queue="q2"),
     "free": lane(unlimited=True),
 }
