@@ -1,5 +1,6 @@
 """Where it runs: the Celery side of Turgor."""
 
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
@@ -8,6 +9,7 @@ from .errors import (
     AlreadyInstalled,
     BatchRefused,
     InvalidBrokerUrl,
+    InvalidRedisUrl,
     NoRunningTask,
     UnroutableTask,
     UnsupportedBroker,
@@ -29,12 +31,14 @@ __all__ = [
     "Explanation",
     "Held",
     "InvalidBrokerUrl",
+    "InvalidRedisUrl",
     "Loop",
     "LoopCall",
     "LoopResult",
     "LoopStatus",
     "NoRunningTask",
     "Priority",
+    "QueueFull",
     "TaskState",
     "Throttled",
     "Turgor",
