@@ -45,3 +45,11 @@ def _stated(value: object) -> int:
 
 StatedPriority = Annotated[int, BeforeValidator(_stated)]
 """The type of a field that draws a line between priorities: the number or the name of the first one above it."""
+
+
+def check_priority(priority: object) -> int:
+    """Return it, or raise `ValueError` naming it unless it is a whole number from 0 to 9."""
+    # A bool is an int to Python.
+    if isinstance(priority, bool) or not isinstance(priority, int) or not Priority.BACKGROUND <= priority <= Priority.CRITICAL:
+        raise ValueError(f"priority={priority!r}: give a whole number from 0 to 9, higher first")
+    return int(priority)
