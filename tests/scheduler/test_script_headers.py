@@ -56,6 +56,7 @@ BUILTINS = {
     "ipairs",
     "next",
     "select",
+    "setmetatable",
     "type",
     "tonumber",
     "tostring",

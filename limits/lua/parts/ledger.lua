@@ -1,7 +1,4 @@
--- include on demand: window.lua
--- include on demand: bucket.lua
--- include on demand: in_flight.lua
--- include: shadow.lua
+-- include: kinds.lua
 --
 -- The limits that one call touches. Each is loaded once, changed in memory and written back by
 -- `ledger.save`, so a call that admits a hundred tasks reads and writes a shared limit once.
@@ -11,60 +8,20 @@
 -- `unhold`. Once it has started, what it does not need is taken back: `take_back`. A kind leaves out
 -- the verbs that do not concern it. A scope is {name, limits}, and a limit is a rule on a scope. A kind
 -- whose name begins with `shadow` never refuses.
-local kinds = {}
-local loaders = {window = load_window, bucket = load_bucket, in_flight = load_in_flight}
-local CODE = '^' .. string.rep('([^\29]*)\29', 5) .. '(.*)$'
 local ledger = {states = {}, changed = {}}
-
-local function kind_of(name)
-  local kind = kinds[name]
-  if not kind then
-    local load = loaders[name]
-    kind = load and load() or shadow_of(kind_of(string.match(name, SHADOW)))
-    kinds[name] = kind
-  end
-  return kind
-end
 
 function ledger.rule(id, kind, capacity, period, refill, unit)
   return {id = id, name = kind, kind = kinds[kind] or kind_of(kind), capacity = capacity, period = period, refill = refill, unit = unit}
 end
 
--- The rule with a share of its capacity and of its refill. Work is admitted by these, and charged and
--- settled by what is `stated`, so that the share may change while the work runs. `again_at` is when
--- more may be admitted although nobody has ended, or nil.
-function ledger.scaled(rule, share, again_at)
-  local capacity = math.max(1, math.min(rule.capacity, math.floor(rule.capacity * share)))
-  return {
-    id = rule.id, name = rule.name, kind = rule.kind, unit = rule.unit, period = rule.period,
-    capacity = capacity, refill = rule.refill * share, stated = rule, again_at = again_at,
-  }
-end
-
 function ledger.limit(scope, rule)
-  return {scope = scope, rule = rule, key = key('limit:' .. scope .. ':' .. rule.id)}
-end
-
--- A limit as text, to be kept with the work that was charged: it is settled under the same rule,
--- also when the definitions have changed meanwhile.
-function ledger.encode(limit)
-  local rule = limit.rule.stated or limit.rule
-  if not rule.code then
-    local numbers = whole(rule.capacity) .. '\29' .. whole(rule.period) .. '\29' .. whole(rule.refill)
-    rule.code = rule.name .. '\29' .. numbers .. '\29' .. rule.unit .. '\29'
-  end
-  return rule.code .. limit.key
-end
-
-function ledger.decode(code)
-  local kind, capacity, period, refill, unit, limit_key = string.match(code, CODE)
-  return {key = limit_key, rule = ledger.rule('', kind, tonumber(capacity), tonumber(period), tonumber(refill), unit)}
+  return {scope = scope, rule = rule, key = limit_key(scope, rule.id)}
 end
 
 local function state_of(limit)
   local state = limit.state
   if not state then
-    state = ledger.states[limit.key] or limit.rule.kind.load(limit.key)
+    state = ledger.states[limit.key] or limit.rule.kind.load(limit.key, limit.rule)
     ledger.states[limit.key], limit.state = state, state
   end
   return state
@@ -118,7 +75,8 @@ function ledger.apply(verb, scopes, cost, holder, deadline)
     for j = 1, #limits do
       local limit = limits[j]
       local rule = limit.rule
-      local units, act = units_of(rule.stated or rule, cost), rule.kind[verb]
+      local kind, units = rule.kind, units_of(rule.stated or rule, cost)
+      local act = kind[verb] or kind.later and kind.later(verb)
       if act and units > 0 then
         act(rule, state_of(limit), units, holder, deadline)
         ledger.changed[limit.key] = limit
