@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from .config import LimitsConfig
 
+_LIMIT = re.compile(r"(token_limits\.)?(requests_per_|per_|windows\[|burst_capacity|max_in_flight|shadow)")
+# Tables whose presence says something, also where they say nothing but defaults.
+_SWITCHES = ("breaker", "adaptive")
 _KINDS = {"services": "service", "loop_types": "loop_type", "loops": "loop"}
 
 
@@ -60,6 +64,15 @@ def changes(old: LimitsConfig, new: LimitsConfig) -> tuple[Change, ...]:
     return tuple(found)
 
 
+def settings_of(config: LimitsConfig) -> dict[str, dict[str, Any]]:
+    """What the tables of scopes say beside limits, such as `breaker.cool_down`, by scope and key."""
+    return {
+        scope: {key: value for key, value in keys.items() if not _LIMIT.match(key)}
+        for scope, keys in _scopes(config.to_dict())
+        if scope != "tasks"
+    }
+
+
 def _scopes(tables: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each scope's keys and values."""
     for table, content in tables.items():
@@ -74,6 +87,8 @@ def _scopes(tables: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _leaves(table: Mapping[str, Any], way: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
+        if key in _SWITCHES:
+            yield f"{way}{key}", True
         if isinstance(value, Mapping):
             if key != "endpoints":
                 yield from _leaves(cast("Mapping[str, Any]", value), f"{way}{key}.")

@@ -1,7 +1,7 @@
 """What runs next: waiting tasks, lanes, gates and the dispatcher. Knows Redis, and no Celery."""
 
 from .dispatcher import Dispatcher
-from .explanation import Explanation, TaskState
+from .explanation import Explanation, Held, TaskState
 from .lane import Lane, Priority
 from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, Submitted, WaitingTask
 from .survey import ClosedGate, Survey, WaitingLane, survey
@@ -13,6 +13,7 @@ __all__ = [
     "Dispatcher",
     "ExpiredTask",
     "Explanation",
+    "Held",
     "Lane",
     "Priority",
     "Scheduler",

@@ -1,12 +1,14 @@
 """Where it runs: the Celery side of Turgor."""
 
-from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
+from .asynchronous_loop import AsyncLoop
 from .errors import (
     AlreadyInstalled,
     BatchRefused,
     InvalidBrokerUrl,
+    InvalidRedisUrl,
     NoRunningTask,
     UnroutableTask,
     UnsupportedBroker,
@@ -14,24 +16,31 @@ from .errors import (
     WaitTimeout,
 )
 from .loop import Loop, LoopCall, LoopStatus, Waited
+from .loop_result import LoopResult
 from .running_task import current
+from .statistics import TurgorStatistics
 from .throttled import Throttled
 from .turgor import Turgor
 
 __all__ = [
     "AlreadyInstalled",
+    "AsyncLoop",
     "BatchRefused",
     "Cancelled",
     "Explanation",
+    "Held",
     "InvalidBrokerUrl",
+    "InvalidRedisUrl",
     "Loop",
     "LoopCall",
+    "LoopResult",
     "LoopStatus",
     "NoRunningTask",
     "Priority",
     "TaskState",
     "Throttled",
     "Turgor",
+    "TurgorStatistics",
     "UnroutableTask",
     "UnsupportedBroker",
     "UnsupportedProtocol",

@@ -53,6 +53,16 @@ def test_each_key_of_each_scope_is_one_change() -> None:
     ]
 
 
+def test_a_switch_is_a_change_and_so_is_each_of_its_keys() -> None:
+    """`breaker = true` was no difference, and `turgor limits apply` said that there was nothing to change."""
+    off: dict[str, Any] = {"services": {"a": {"max_in_flight": 1}}}
+    on: dict[str, Any] = {"services": {"a": {"max_in_flight": 1, "breaker": True}}}
+    tuned: dict[str, Any] = {"services": {"a": {"max_in_flight": 1, "breaker": {"cool_down": "9s"}}}}
+    assert lines(off, on) == ["service:a breaker: none -> true"]
+    assert lines(on, tuned) == ['service:a breaker.cool_down: none -> "9s"']
+    assert lines(tuned, off) == ["service:a breaker: true -> none", 'service:a breaker.cool_down: "9s" -> none']
+
+
 def test_the_way_back_is_the_mirror_image() -> None:
     old: dict[str, Any] = {"global": {"requests_per_day": 1}, "services": {"a": {"max_in_flight": 5}}}
     new: dict[str, Any] = {"services": {"a": {"max_in_flight": 6}}, "loop_types": {"x": {}}}

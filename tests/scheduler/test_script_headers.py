@@ -11,7 +11,7 @@ from redis import Redis
 
 from turgor.limits.keys import Keys
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
-from turgor.scheduler import scheduler
+from turgor.scheduler import forecast_book, scheduler
 
 SCHEDULER_LUA = Path(scheduler.__file__).parent / "lua"
 FOLDERS = (LIMITS_LUA, SCHEDULER_LUA)
@@ -43,6 +43,8 @@ KEYWORDS = {
 }
 BUILTINS = {
     "redis",
+    "_G",
+    "rawget",
     "server",
     "cjson",
     "struct",
@@ -92,9 +94,10 @@ def own_code(path: Path) -> str:
 def uses(code: str) -> Iterator[tuple[int, str]]:
     """Where each name is read: no field, no method, and no key of a table constructor."""
     for match in NAME.finditer(code):
-        before, after = code[: match.start()].rstrip()[-1:], code[match.end() :].lstrip()
-        is_key = before in "{," and re.match(r"=(?!=)", after)
-        if match[0] not in KEYWORDS and not is_key and before not in (".", ":") and not code[match.start() - 1].isdigit():
+        before, after = code[: match.start()].rstrip(), code[match.end() :].lstrip()
+        is_key = before.endswith(("{", ",")) and re.match(r"=(?!=)", after)
+        is_field = before.endswith((".", ":")) and not before.endswith("..")
+        if match[0] not in KEYWORDS and not is_key and not is_field and not code[match.start() - 1].isdigit():
             yield match.start(), match[0]
 
 
@@ -114,7 +117,7 @@ each_text = pytest.mark.parametrize("path", [*PATHS, *PARTS], ids=lambda path: p
 
 def test_all_scripts_are_looked_at() -> None:
     assert {path.stem for path in PATHS} >= {"acquire", "publish", "submit", "dispatch", "claim", "finish"}
-    assert {each.path for each in scheduler.SCRIPTS} == set(SCHEDULER_LUA.glob("*.lua"))
+    assert {each.path for each in (*scheduler.SCRIPTS, *forecast_book.SCRIPTS)} == set(SCHEDULER_LUA.glob("*.lua"))
 
 
 @each_script
@@ -175,6 +178,22 @@ def test_the_header_says_what_is_returned(path: Path) -> None:
 @each_script
 def test_the_server_accepts_the_text_and_calls_it_by_the_same_digest(path: Path, redis_client: Redis) -> None:
     assert redis_client.script_load(script(path).source) == script(path).sha
+
+
+def test_what_only_its_own_part_uses_takes_none_of_the_200_locals_that_lua_knows(tmp_path: Path, redis_client: Redis) -> None:
+    private = "".join(f"local only_here_{number} = {number}\n" for number in range(150))
+    path = write(
+        tmp_path,
+        script="-- KEYS realm: any\n-- include: a.lua\n-- include: b.lua\nreturn {a + b, more}\n",
+        a=f"{private}local a, more = only_here_149, 'text, a'\n",
+        b=f"{private.replace('here', 'there')}local b\nlocal function set(value)\n  b = value\nend\nset(only_there_1)\n",
+    )
+    assert Script(path)(redis_client, "r") == [150, b"text, a"]
+
+
+@each_script
+def test_there_is_room_for_more_parts(path: Path, redis_client: Redis) -> None:
+    redis_client.script_load("".join(f"local more_{number}\n" for number in range(50)) + script(path).source)
 
 
 def test_every_part_is_included_by_somebody() -> None:

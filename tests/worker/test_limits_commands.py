@@ -82,6 +82,19 @@ def test_show_says_since_when_and_by_whom(run: Run, registry: LimitsRegistry) ->
     assert (as_json["in_force"]["version"], as_json["in_force"]["by"], as_json["limits"]) == (1, "ada", API)
 
 
+def test_show_has_what_a_table_says_beside_limits(run: Run, registry: LimitsRegistry) -> None:
+    """Breakers were in force and shown nowhere but in the JSON."""
+    tokens = {"per_minute": 900, "estimate": 30}
+    registry.apply({"services": {"api": {"breaker": {"cool_down": "9s"}, "token_limits": tokens}, "mailer": {}}})
+    assert [" ".join(line.split()) for line in run("show").output.splitlines()[1:]] == [
+        "service:api 900 tokens per 1m",
+        "service:api token_limits.estimate = 30",
+        "service:api breaker = true",
+        'service:api breaker.cool_down = "9s"',
+        "service:mailer no limits of its own",
+    ]
+
+
 def test_apply_shows_the_changes_and_the_new_version(run: Run, registry: LimitsRegistry, file: Path) -> None:
     output = run("apply", str(file), "--by", "ada", "--note", "less").output
     assert output.splitlines()[:2] == [

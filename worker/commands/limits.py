@@ -28,6 +28,7 @@ for _command in (apply, check, diff, set_):
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
     """The limits in force, since when and by whom. Changes nothing."""
+    from ...limits.change import settings_of
     from ...limits.config import LimitsConfig
 
     turgor = turgor_of(ctx)
@@ -42,11 +43,13 @@ def show(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"No limits are in force.{brings}")
         return
     click.echo(str(record))
-    for scope, rules in config.definitions().items():
-        for limit in rules:
-            click.echo(f"{scope:<32} {limit}")
-        if not rules:
-            click.echo(f"{scope:<32} no limits of its own")
+    settings = settings_of(config)
+    definitions = config.definitions()
+    for scope in dict.fromkeys((*definitions, *settings)):
+        rules, stated = definitions.get(scope, ()), settings.get(scope, {})
+        lines = [*map(str, rules), *(f"{key} = {json.dumps(value)}" for key, value in stated.items())]
+        for line in lines or ["no limits of its own"]:
+            click.echo(f"{scope:<32} {line}")
 
 
 @limits.command()

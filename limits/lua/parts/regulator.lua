@@ -80,17 +80,6 @@ function regulator.join(scope, limits)
   end
 end
 
--- The rule with a share of its capacity and of its refill. Work is admitted by these, and charged and
--- settled by what is `stated`, so that the share may change while the work runs. `again_at` is when
--- more may be admitted although nobody has ended, or nil.
-local function scaled(rule, share, again_at)
-  local capacity = math.max(1, math.min(rule.capacity, math.floor(rule.capacity * share)))
-  return {
-    id = rule.id, name = rule.name, kind = rule.kind, unit = rule.unit, period = rule.period,
-    capacity = capacity, refill = rule.refill * share, stated = rule, again_at = again_at,
-  }
-end
-
 -- Scales the limits of the scope, among these, to the share that may be used for the time being.
 function regulator.scale(scope, limits)
   if not any_held() then
@@ -105,7 +94,7 @@ function regulator.scale(scope, limits)
   for _, limit in ipairs(limits) do
     -- Several calls of a batch may share a limit, and it is scaled once.
     if limit.scope == scope and not limit.rule.stated then
-      limit.rule = scaled(limit.rule, share, grows_at)
+      limit.rule = ledger.scaled(limit.rule, share, grows_at)
     end
   end
 end

@@ -4,30 +4,12 @@
 --
 -- What a lease says of the limits that its task was charged to, and what becomes of the charge when
 -- the task starts, ends or never runs.
--- A limit as text, to be kept with the work that was charged: it is settled under the same rule,
--- also when the definitions have changed meanwhile.
-local CODE = '^' .. string.rep('([^\29]*)\29', 5) .. '(.*)$'
-
-local function text_of(limit)
-  local rule = limit.rule.stated or limit.rule
-  if not rule.code then
-    local numbers = whole(rule.capacity) .. '\29' .. whole(rule.period) .. '\29' .. whole(rule.refill)
-    rule.code = rule.name .. '\29' .. numbers .. '\29' .. rule.unit .. '\29'
-  end
-  return rule.code .. limit.key
-end
-
-local function limit_in(code)
-  local kind, capacity, period, refill, unit, limit_key = string.match(code, CODE)
-  return {key = limit_key, rule = ledger.rule('', kind, tonumber(capacity), tonumber(period), tonumber(refill), unit)}
-end
-
 local function codes_of(scope, cost)
   local codes = {}
   for _, limit in ipairs(scope.limits) do
     local rule = limit.rule
     if (cost[rule.unit] > 0 or rule.unit == 'tokens') and not rule.kind.is_regulator then
-      codes[#codes + 1] = '\30' .. text_of(limit)
+      codes[#codes + 1] = '\30' .. ledger.encode(limit)
     end
   end
   return table.concat(codes)
@@ -50,7 +32,7 @@ end
 local function limits_of(self)
   local limits = {}
   for code in string.gmatch(self.charged, '\30([^\30]*)') do
-    limits[#limits + 1] = limit_in(code)
+    limits[#limits + 1] = ledger.decode(code)
   end
   return limits
 end
