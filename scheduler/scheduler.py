@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +14,7 @@ from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
-from .errors import QueueFull
+from .errors import QueueFull, queue_full
 from .explanation import Explanation, explanation
 from .lane import Lane
 from .outbox import SCRIPTS as OUTBOX_SCRIPTS
@@ -24,6 +23,7 @@ from .pipeline import run_many
 SECOND_US = 1_000_000
 HEADER_BYTES = 16
 SETTLE_WITHIN_S = 30
+LOOK_AGAIN_S = 1.0
 _LUA = Path(__file__).parent / "lua"
 
 
@@ -209,10 +209,18 @@ class Scheduler:
             cost, capacity, scope, limit = reply[1:]
             raise CostTooLarge(int(cost), int(capacity), f"{scope.decode()} {limit.decode()}", task=task.task)
         if status == "full":
-            scope, unit, waiting, most, retry_us = reply[1:]
-            retry_after = math.inf if int(retry_us) < 0 else int(retry_us) / SECOND_US
-            raise QueueFull(scope.decode(), unit.decode(), int(most), int(waiting), retry_after, task=task.task)
+            raise queue_full(task.task, reply[1:])
         return Submitted(status)
+
+    def wait_for_room(self, refused: QueueFull, within_s: float) -> bool:
+        """Wait until a refused task may find room; False if its scope does not want that, or the time is over.
+
+        Others may be faster, so true means no more than to try again.
+        """
+        if refused.block_s <= 0 or within_s <= 0:
+            return False
+        self.client.blpop([self.keys(f"room:{refused.scope}")], timeout=min(within_s, LOOK_AGAIN_S))
+        return True
 
     def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
         """Release what may run now, in at most `budget` attempts."""

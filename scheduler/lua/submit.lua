@@ -22,8 +22,8 @@
 -- ARGV claim_within_us: how long a release may stay unclaimed
 --
 -- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known', 'expired' (accepted after its deadline),
--- {'too_large', units, capacity, scope, limit}, or {'full', scope, unit, waiting, cap, retry_us}: 'tasks' or
--- 'bytes', how much waits, how much may, and when there may be room; -1 for never. Only 'known', 'too_large' and
+-- {'too_large', units, capacity, scope, limit}, or {'full', scope, unit, waiting, cap, retry_us, block_us}: 'tasks' or
+-- 'bytes', how much waits, how much may, when there may be room (-1 for never), and how long the submitter is to wait for it. Only 'known', 'too_large' and
 -- 'full' store nothing.
 local BUDGET = 4
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from support import wait_until
 from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import Scheduler
@@ -158,3 +159,39 @@ def test_a_batch_says_which_of_its_tasks_found_no_room(redis_client: Redis) -> N
     assert [str(answer) for answer in answers[:3]] == ["released", "waiting", "waiting"]
     assert isinstance(answers[3], QueueFull)
     assert answers[3].task == "d"
+
+
+def test_submitters_that_wait_for_room_are_called_one_for_each_place(redis_client: Redis, server_url: str) -> None:
+    realm = Realm(redis_client, api(limit=2, overflow="block", block_for="30s"))
+    for name in ("first", "a", "b"):
+        realm.submit(name, lane("api"))
+    tries: list[str] = []
+
+    def submit(name: str) -> None:
+        task = realm.task(name, lane("api"))
+        with Redis.from_url(server_url) as client:
+            scheduler = Scheduler(client, realm.keys)
+            while True:
+                tries.append(name)
+                try:
+                    scheduler.submit(task, now_us=realm.now_us)
+                    return
+                except QueueFull as full:
+                    scheduler.wait_for_room(full, 20)
+
+    threads = [threading.Thread(target=submit, args=(name,)) for name in names(SUBMITTERS)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(set(tries)) == SUBMITTERS, description="all have tried")
+    gone: set[str] = set()
+    while len(gone) < SUBMITTERS + 2:
+        waiting = realm.state().lanes.get(lane("api").name, [])
+        assert len(waiting) <= 2
+        for name in waiting[:1]:
+            realm.cancel(name, lane("api"))
+            gone.add(name)
+    for thread in threads:
+        thread.join()
+    assert gone == {"a", "b", *names(SUBMITTERS)}
+    assert realm.state().backlog == {}
+    assert len(tries) < 10 * SUBMITTERS

@@ -63,7 +63,8 @@ def is_possible(table: dict[str, Any]) -> bool:
 counts = st.integers(1, 5)
 windows = st.fixed_dictionaries({"limit": counts, "per": st.sampled_from(["1s", "7s", "60s"])}).map(lambda window: [window])
 backlogs = st.fixed_dictionaries(
-    {"limit": st.integers(1, 6)}, optional={"bytes": st.sampled_from([100, 300]), "overflow": st.sampled_from(["reject", "shed"])}
+    {"limit": st.integers(1, 6)},
+    optional={"bytes": st.sampled_from([100, 300]), "overflow": st.sampled_from(["reject", "shed", "shed", "block"])},
 )
 shares = st.sampled_from([0.1, 0.4])
 tables = st.fixed_dictionaries(

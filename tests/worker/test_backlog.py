@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,42 @@ def test_what_was_dropped_and_not_told_is_told_by_the_next_dispatcher(crowded: C
     proj.call.apply_async((2,), **SHEDDING)
     assert first.state == "PENDING"
     wait_until(lambda: first.state == "FAILURE", description="the next dispatcher tells")
+
+
+BLOCKING: dict[str, Any] = {"service": "blocking"}
+
+
+@pytest.fixture
+def jammed(crew: Crew, opened: Path) -> Iterator[Crew]:
+    """The service `blocking` has one slot, which is taken, and two tasks wait: no more may. Submitters wait 0.4 s."""
+    blocker = crew.proj.hold.apply_async((str(opened),), **BLOCKING)
+    crew.start_of(blocker.id)
+    for number in range(2):
+        crew.proj.call.apply_async((number,), **BLOCKING)
+    yield crew
+    opened.touch()
+    crew.wait_until_idle()
+
+
+def test_a_submitter_waits_for_room_and_no_longer_than_it_may(jammed: Crew) -> None:
+    began = time.monotonic()
+    with pytest.raises(QueueFull, match="service:blocking"):
+        jammed.proj.call.apply_async((3,), **BLOCKING)
+    assert 0.4 <= time.monotonic() - began < 5
+
+
+def test_a_submitter_that_waits_is_called_when_there_is_room(jammed: Crew, opened: Path) -> None:
+    threading.Timer(0.1, opened.touch).start()
+    began = time.monotonic()
+    result = jammed.proj.call.apply_async((3,), **BLOCKING)
+    assert time.monotonic() - began >= 0.1
+    assert result.get(timeout=10) == 3
+
+
+def test_a_batch_waits_once_and_names_those_that_found_no_room(jammed: Crew) -> None:
+    proj = jammed.proj
+    began = time.monotonic()
+    with pytest.raises(BatchRefused) as caught:
+        proj.turgor.loop("planner-7", **BLOCKING).submit_many([proj.call.s(number) for number in range(8)])
+    assert len(caught.value.refused) == 8
+    assert time.monotonic() - began < 8 * 0.4

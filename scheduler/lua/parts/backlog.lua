@@ -7,6 +7,7 @@
 -- that are among the `counted`.
 local COUNTED = key('counted')
 local PRIORITY, RESOLUTION = 2 ^ 48, 16
+local MOST_CALLED, CALLED_FOR_MS = 100, 5000
 local ATTEMPT = '~%d+%.%d+$'
 local backlog = {changed = {}}
 
@@ -152,6 +153,21 @@ function backlog.full(scopes, bytes)
   end
 end
 
+-- Calls as many of the submitters who wait for room as there is room for; each tries again. Who waits listens at
+-- `room:<scope>`, and has said so in `wanted:<scope>`.
+local function call_submitters(scope)
+  local self, cap = count_of(scope), scope.cap
+  local room = cap.tasks > 0 and cap.tasks - self.tasks or 1
+  if room <= 0 or redis.call('EXISTS', key('wanted:' .. scope.name)) == 0 then
+    return
+  end
+  local calls = key('room:' .. scope.name)
+  for _ = redis.call('LLEN', calls) + 1, math.min(room, MOST_CALLED) do
+    redis.call('RPUSH', calls, '1')
+  end
+  redis.call('PEXPIRE', calls, CALLED_FOR_MS)
+end
+
 function backlog.save()
   for name, scope in pairs(backlog.changed) do
     local self, stored = count_of(scope), stored_at(scope)
@@ -159,6 +175,9 @@ function backlog.save()
       redis.call('HDEL', stored, name, name .. '|bytes')
     else
       redis.call('HSET', stored, name, whole(self.tasks), name .. '|bytes', whole(self.bytes))
+    end
+    if scope.cap.overflow == 'block' then
+      call_submitters(scope)
     end
   end
   backlog.changed = {}

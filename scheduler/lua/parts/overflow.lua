@@ -45,7 +45,12 @@ end
 local function refuse(self, full, cost, size)
   local unit, waiting, most, surplus = capped.counts().lacks(full, size)
   local never = unit == 'bytes' and size > most
-  return {'full', full.name, unit, whole(waiting), whole(most), never and -1 or whole(drains_in(self, full, surplus, cost))}
+  local block_us = never and 0 or full.cap.block_us
+  if block_us > 0 then
+    redis.call('SET', key('wanted:' .. full.name), '1', 'PX', whole(math.ceil(block_us / 1000)))
+  end
+  local retry_us = never and -1 or drains_in(self, full, surplus, cost)
+  return {'full', full.name, unit, whole(waiting), whole(most), whole(retry_us), whole(block_us)}
 end
 
 local function holds(scopes, name)
