@@ -1,5 +1,7 @@
 """What runs next: waiting tasks, lanes, gates and the dispatcher. Knows Redis, and no Celery."""
 
+from .demand import Demand, LaneDemand, LimitSupply, Presence
+from .desired_workers import Binding, DesiredWorkers, desired_workers
 from .dispatcher import Dispatcher
 from .explanation import Explanation, TaskState
 from .lane import Lane, Priority
@@ -7,13 +9,19 @@ from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, S
 from .survey import ClosedGate, Survey, WaitingLane, survey
 
 __all__ = [
+    "Binding",
     "Cancelled",
     "ClosedGate",
+    "Demand",
+    "DesiredWorkers",
     "Dispatched",
     "Dispatcher",
     "ExpiredTask",
     "Explanation",
     "Lane",
+    "LaneDemand",
+    "LimitSupply",
+    "Presence",
     "Priority",
     "Scheduler",
     "Settled",
@@ -22,5 +30,6 @@ __all__ = [
     "TaskState",
     "WaitingLane",
     "WaitingTask",
+    "desired_workers",
     "survey",
 ]

@@ -1,8 +1,10 @@
 """Where it runs: the Celery side of Turgor."""
 
+from ..scheduler.desired_workers import DesiredWorkers
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
+from .autoscaler import Autoscaler
 from .errors import (
     AlreadyInstalled,
     BatchRefused,
@@ -20,8 +22,10 @@ from .turgor import Turgor
 
 __all__ = [
     "AlreadyInstalled",
+    "Autoscaler",
     "BatchRefused",
     "Cancelled",
+    "DesiredWorkers",
     "Explanation",
     "InvalidBrokerUrl",
     "Loop",
