@@ -16,6 +16,7 @@ from turgor.limits.keys import Keys
 from turgor.limits.lua import Client
 from turgor.limits.registry import LimitsRegistry
 from turgor.limits.scope import TaskScopes
+from turgor.scheduler.dispatcher import BUDGET
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Scheduler, WaitingTask
 from turgor.worker.envelope import FENCE_HEADER
@@ -89,19 +90,19 @@ class Realm:
         places = [self.lane(number) for number in range(lanes)]
         self.fill(tasks, lambda number: self.task(places[number % lanes]))
 
-    def dispatch(self, releases: int = UNBOUND, *, attempts: int = 50, most_calls: int = UNBOUND, in_s: float = 0.0) -> int:
-        """Dispatch until so many are released, nothing is due, or the calls are used up. Returns how many were released.
-
-        `in_s` dispatches as if it were so many seconds later.
-        """
-        now_us = self.now_us() + round(in_s * SECOND_US) if in_s else ""
+    def dispatch(self, releases: int = UNBOUND, *, most_calls: int = UNBOUND) -> int:
+        """Dispatch until so many are released, nothing is due, or the calls are used up. Returns how many were released."""
         released = 0
         for _ in range(most_calls):
-            dispatched = self.scheduler.dispatch(attempts, now_us=now_us)
+            dispatched = self.scheduler.dispatch(BUDGET)
             released += dispatched.released
             if released >= releases or dispatched.next_in_s is None or dispatched.next_in_s > 0:
                 break
         return released
+
+    def let_time_come(self, waited_for: str) -> None:
+        """Make all due that waits for its time in one of the realm's sorted sets."""
+        self.client.zunionstore(self.keys(waited_for), {self.keys(waited_for): 0})
 
     def work(self, tasks: int) -> None:
         """Start and end so many tasks, one after the other, as workers do. Each lets the next one go."""

@@ -45,7 +45,7 @@ class _Backlog:
 
 
 def measure(bench: Bench) -> Iterator[Figure]:
-    """Releases by one dispatcher, 50 attempts a call, under five levels of limits that do not bind. All lanes have waited
+    """Releases by one dispatcher, as many a call as it makes, under five levels of limits that do not bind. All lanes have waited
     for workers, and workers have come. The rate is by the wall clock, with the client's part; the CPU is all that the server
     spends, the kernel's part included.
     """

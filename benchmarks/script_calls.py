@@ -10,7 +10,6 @@ from redis import Redis
 from spread import Spread
 
 _GOAL_MS = 5
-_LATER_S = 7_200.0
 _MOST_CALLS = 400
 _SERVICE = {"services": {"api": {"requests_per_day": 1}}}
 
@@ -57,7 +56,8 @@ def _delays_end(client: Redis, tasks: int) -> Callable[[], None]:
     realm = Realm(client)
     due_us = realm.now_us() + 3_600_000_000
     realm.fill(tasks, lambda number: realm.task(realm.lane(number), due_us=due_us))
-    return lambda: void(realm.dispatch(in_s=_LATER_S, most_calls=_MOST_CALLS))
+    realm.let_time_come("delayed")
+    return lambda: void(realm.dispatch(most_calls=_MOST_CALLS))
 
 
 def _waits_end(client: Redis, tasks: int) -> Callable[[], None]:
@@ -65,7 +65,8 @@ def _waits_end(client: Redis, tasks: int) -> Callable[[], None]:
     realm, last = Realm(client, _SERVICE), tasks - max(1, tasks // 10)
     lane = realm.lane(0)
     realm.fill(tasks, lambda number: realm.task(lane, max_wait_s=3_600.0 if number >= last else None))
-    return lambda: void(realm.dispatch(in_s=_LATER_S, most_calls=_MOST_CALLS))
+    realm.let_time_come("deadlines")
+    return lambda: void(realm.dispatch(most_calls=_MOST_CALLS))
 
 
 def _leases_lapse(client: Redis, tasks: int) -> Callable[[], None]:
@@ -73,7 +74,8 @@ def _leases_lapse(client: Redis, tasks: int) -> Callable[[], None]:
     realm = Realm(client)
     realm.open()
     realm.fill_lanes(tasks, tasks)
-    return lambda: void(realm.dispatch(in_s=_LATER_S, most_calls=_MOST_CALLS))
+    realm.let_time_come("leases")
+    return lambda: void(realm.dispatch(most_calls=_MOST_CALLS))
 
 
 def _work(client: Redis, lanes: int) -> Callable[[], None]:

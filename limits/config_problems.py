@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from .breaker_table import AdaptiveTable, BreakerTable
 from .errors import InvalidScope
+from .order_table import GlobalTable, LoopTable
+from .priority_reserve import A_RESERVE, Reserve
 from .quotation import closest, one_line, quote, quote_path
 from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
 
@@ -65,7 +67,7 @@ def _texts(error: ErrorDetails, root_keys: Collection[str]) -> Iterator[str]:
     elif error["type"] == "extra_forbidden":
         yield unknown_key(str(path[-1]), _keys_at(path[:-1], root_keys))
     elif error["type"] == "missing":
-        yield f"this key is missing; use {_WINDOW}"
+        yield f"this key is missing; use {A_RESERVE if 'reserve' in path[-2:] else _WINDOW}"
     elif error["type"] == "invalid_key" or _is_about_a_key(error):
         yield "this key is not possible; use text"
     else:
@@ -110,8 +112,14 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return root_keys
         case ("services", _):
             return ServiceTable.model_fields
-        case ("global",) | ("services", _, "endpoints", _) | ("loop_types" | "loops", _):
+        case ("global",):
+            return GlobalTable.model_fields
+        case ("loops", _):
+            return LoopTable.model_fields
+        case ("services", _, "endpoints", _) | ("loop_types", _):
             return ScopeTable.model_fields
+        case ("global", "reserve") | (_, _, "reserve") | (_, _, "endpoints", _, "reserve"):
+            return Reserve.model_fields
         case ("services", _, "breaker"):
             return BreakerTable.model_fields
         case ("services", _, "adaptive"):

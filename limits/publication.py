@@ -88,8 +88,10 @@ def _time(now_us: int | None) -> int | str:
 
 def _content(config: LimitsConfig) -> tuple[str, str, str]:
     rules: list[str] = []
-    for scope, limits in config.definitions().items():
-        rules += (scope, json.dumps([_as_rule(limit) for limit in limits]))
+    definitions, order = config.definitions(), config.order()
+    for scope in dict.fromkeys((*definitions, *order)):
+        stated: list[Any] = [_as_rule(limit) for limit in definitions.get(scope, ())]
+        rules += (scope, json.dumps([*stated, order[scope]] if scope in order else stated))
     for service, table in config.services.items():
         if governors := table.governors():
             rules += (f"governors:{service}", json.dumps(governors))
@@ -107,4 +109,5 @@ def _text(name: str, text: str) -> str:
 
 
 def _as_rule(limit: Limit) -> list[str | int]:
-    return [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    rule = [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    return [*rule, limit.reserved, limit.reserved_for] if limit.reserved else rule

@@ -3,7 +3,7 @@
 from .demand import Demand, LaneDemand, LimitSupply, Presence
 from .desired_workers import Binding, DesiredWorkers, desired_workers
 from .dispatcher import Dispatcher
-from .explanation import Explanation, TaskState
+from .explanation import Explanation, Held, TaskState
 from .lane import Lane, Priority
 from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, Submitted, WaitingTask
 from .survey import ClosedGate, Survey, WaitingLane, survey
@@ -18,6 +18,7 @@ __all__ = [
     "Dispatcher",
     "ExpiredTask",
     "Explanation",
+    "Held",
     "Lane",
     "LaneDemand",
     "LimitSupply",

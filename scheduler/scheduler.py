@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,13 +14,17 @@ from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
+<<<<<<< HEAD
 from .demand import HORIZON_S, Demand, Presence
 from .explanation import Explanation, TaskState
+=======
+from .explanation import Explanation, explanation
+>>>>>>> main
 from .lane import Lane
 from .pipeline import run_many
 
 SECOND_US = 1_000_000
-TOKEN_BYTES = 8
+HEADER_BYTES = 16
 SETTLE_WITHIN_S = 30
 _LUA = Path(__file__).parent / "lua"
 
@@ -219,7 +222,7 @@ class Scheduler:
             return None
         reason, _, stored = record.partition(b"\x1e")
         revoked = reason == _REVOKED.encode()
-        return ExpiredTask(task, "" if revoked else reason.decode(), stored[TOKEN_BYTES:], revoked)
+        return ExpiredTask(task, "" if revoked else reason.decode(), stored[HEADER_BYTES:], revoked)
 
     def settle(self, task: str) -> None:
         """Forget an expired task, once its caller knows."""
@@ -321,11 +324,4 @@ class Scheduler:
 
     def explain(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Explanation:
         """Where a task is, and what holds it."""
-        state, ahead, scope, limit, in_us, start_us = self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens)
-        held_by = f"{scope.decode()} {limit.decode()}".strip()
-        wait_us, expected_us = int(in_us), int(start_us)
-        return Explanation(
-            task, TaskState(state.decode()), ahead, held_by,
-            opens_in_s=wait_us / SECOND_US if wait_us >= 0 else math.inf,
-            expected_in_s=expected_us / SECOND_US if expected_us >= 0 else None,
-        )  # fmt: skip
+        return explanation(task, self._run(_EXPLAIN, self._realm, now_us, task, lane.name, weight, tokens))

@@ -39,6 +39,7 @@ class Entry:
     queue: str
     root: str
     custom: Any
+    forecast: bool | None
 
 
 class Journal:

@@ -1,9 +1,10 @@
 """Where it runs: the Celery side of Turgor."""
 
 from ..scheduler.desired_workers import DesiredWorkers
-from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
+from .asynchronous_loop import AsyncLoop
 from .autoscaler import Autoscaler
 from .errors import (
     AlreadyInstalled,
@@ -16,26 +17,32 @@ from .errors import (
     WaitTimeout,
 )
 from .loop import Loop, LoopCall, LoopStatus, Waited
+from .loop_result import LoopResult
 from .running_task import current
+from .statistics import TurgorStatistics
 from .throttled import Throttled
 from .turgor import Turgor
 
 __all__ = [
     "AlreadyInstalled",
+    "AsyncLoop",
     "Autoscaler",
     "BatchRefused",
     "Cancelled",
     "DesiredWorkers",
     "Explanation",
+    "Held",
     "InvalidBrokerUrl",
     "Loop",
     "LoopCall",
+    "LoopResult",
     "LoopStatus",
     "NoRunningTask",
     "Priority",
     "TaskState",
     "Throttled",
     "Turgor",
+    "TurgorStatistics",
     "UnroutableTask",
     "UnsupportedBroker",
     "UnsupportedProtocol",

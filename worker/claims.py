@@ -19,7 +19,7 @@ from celery.utils.log import get_logger
 
 from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
-from .envelope import FENCE_HEADER, task_key
+from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key
 from .outcome import outcome_of
 from .running_task import current
 from .throttled import fail_unclosable, throttled_in
@@ -76,7 +76,10 @@ def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
         if not claim(scheduler, key, fence):
             logger.warning("Task %s[%s] is a stale copy: dropped", task.name, uuid)
             return _ignored("a stale copy of the message")
+        started_at = time.monotonic()
         traced = tracer(uuid, args, kwargs, request)
+        if request.get(FORECAST_HEADER):
+            judge_forecast(turgor, key, time.monotonic() - started_at)
         _insist(scheduler, lambda: current.say(scheduler, key, fence, task.name))
         current.forget(key, fence)
         throttled = throttled_in(traced)
@@ -110,6 +113,14 @@ def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
         if time.monotonic() - asked_at <= _LATE_S:
             break
     return True
+
+
+def judge_forecast(turgor: Turgor, task: str, started_s_ago: float) -> None:
+    """Hold the forecast of a start against the truth; nothing is lost but that if Redis is out of reach."""
+    try:
+        turgor.forecasts.judge(task, started_s_ago)
+    except UNAVAILABLE as error:
+        logger.warning("Redis is out of reach, the forecast of %s is not judged: %s", task, error)
 
 
 def finish(turgor: Turgor, task: str, fence: int, service: str | None, outcome: Outcome) -> bool:

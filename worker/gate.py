@@ -19,13 +19,15 @@ from ..limits.config import LimitsConfig
 from ..limits.errors import CostTooLarge, ServerUnreachable
 from ..limits.server import UNREACHABLE, without_password
 from ..limits.token_budget import TokenBudget, TokenBudgets
+from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
-from ..scheduler.scheduler import SECOND_US, WaitingTask
+from ..scheduler.scheduler import SECOND_US, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
-from .envelope import FENCE_HEADER, task_key, template
+from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
 from .errors import UnroutableTask, UnsupportedProtocol
 from .purge import PurgingConnection
+from .receipt import Receipt, take_receipt
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -98,7 +100,7 @@ class Gate:
         ValueError
             An option has a value that it cannot have.
         """
-        headers = message.headers
+        headers, asked = message.headers, take_receipt()
         if not headers:
             raise UnsupportedProtocol
         if not self._turgor.view.is_fresh():
@@ -111,7 +113,7 @@ class Gate:
             call = call.reserving(budget, None if estimate is None else estimate.quantile)
         if custom := options.get("headers"):
             # A retry brings the headers of the message before it; what this publish says is in `call`.
-            ours = {FENCE_HEADER, ORIGIN_HEADER, *(HEADERS if headers.get("retries") else call.headers)}
+            ours = {FENCE_HEADER, FORECAST_HEADER, ORIGIN_HEADER, *(HEADERS if headers.get("retries") else call.headers)}
             options["headers"] = {key: value for key, value in custom.items() if key not in ours}
         eta = headers.get("eta")
         due_us = _due_us(eta, self._turgor.app.timezone) if eta else None
@@ -123,7 +125,9 @@ class Gate:
         if limited:
             options["priority"] = call.priority
         headers["eta"] = None
-        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us)
+        if asked is not None:
+            headers[FORECAST_HEADER] = True
+        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us, receipt=asked)
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -147,7 +151,7 @@ class Gate:
         config = self._turgor.view.config()
         if self._budgets.config is not config:
             self._budgets = TokenBudgets(config)
-        return self._budgets.of_call(call.scopes) if self._budgets.are_any else None
+        return self._budgets.of_call(call.scopes, call.priority_or_normal) if self._budgets.are_any else None
 
     def _is_limited(self, name: str, call: Call) -> bool:
         if name.startswith(_OWN_TASKS) and not call.service:
@@ -158,9 +162,18 @@ class Gate:
 class GateProducer:
     """Stands in for kombu's producer for one task: its message goes to the scheduler, anything else to the broker."""
 
-    def __init__(self, producer: Producer | Batch, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None) -> None:
+    def __init__(
+        self,
+        producer: Producer | Batch,
+        turgor: Turgor,
+        call: Call,
+        *,
+        limited: bool,
+        due_us: int | None,
+        receipt: Receipt | None,
+    ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
-        self._limited, self._due_us = limited, due_us
+        self._limited, self._due_us, self._receipt = limited, due_us, receipt
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -237,11 +250,21 @@ class GateProducer:
         )
 
     def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:
-        def submit() -> None:
+        def submit() -> Submitted:
             self._turgor.view.ensure_published()
-            self._turgor.scheduler.submit(waiting)
+            return self._turgor.scheduler.submit(waiting)
 
-        insist(submit, waiting.task, self._turgor, retry_policy)
+        submitted = insist(submit, waiting.task, self._turgor, retry_policy)
+        if self._receipt is not None:
+            self._receipt.explanation = self._explanation(waiting, submitted)
+
+    def _explanation(self, task: WaitingTask, submitted: Submitted) -> Explanation | None:
+        if submitted is Submitted.RELEASED:
+            return Explanation(task.task, TaskState.RELEASED, expected_in_s=0.0)
+        try:
+            return self._turgor.forecasts.expect(task)
+        except UNREACHABLE:  # the task is submitted, and that is what counts
+            return None
 
     def _queue(self, exchange: str, routing_key: str, declare: list[Any]) -> str:
         """The one queue that the broker would route the message to."""

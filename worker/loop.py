@@ -5,7 +5,7 @@
     print(planner.status())
     waited = planner.wait(results, timeout=60)
 
-Results are Celery's `AsyncResult`. A loop holds nothing but its name: make as many of the same as you like.
+Results are Celery's `AsyncResult`; that of `submit` says more. A loop holds nothing but its name: make as many of the same as you like.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .batch import Batch
 from .envelope import stored_attempts
 from .errors import BatchRefused
 from .gate import insist
+from .loop_result import LoopResult
+from .receipt import receipt
 from .revocation import revoke
 
 if TYPE_CHECKING:
@@ -80,9 +82,14 @@ class Loop:
 
     def submit(
         self, task: Task[..., Any] | str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Result:
-        """`task.apply_async`, or `send_task` for a name, on behalf of the loop. Raises what these raise."""
-        return self._send(task, args, kwargs, options)
+    ) -> LoopResult:
+        """`task.apply_async`, or `send_task` for a name, on behalf of the loop. Raises what these raise.
+
+        The result says where the task stood just then, and when it is expected to start.
+        """
+        with receipt() as mine:
+            sent = self._send(task, args, kwargs, options)
+        return LoopResult.of(sent, mine.explanation)
 
     def submit_many(self, calls: Iterable[LoopCall | Signature[Any]]) -> list[Result]:
         """Submit many calls, 500 in one round trip, each accepted by itself as `submit` would have done.
@@ -131,10 +138,14 @@ class Loop:
         waited = Waited([], [])
         give_up_at = None if timeout is None else time.monotonic() + timeout
         for each in results:
-            result = self._turgor.app.AsyncResult(each) if isinstance(each, str) else each
+            result = self.result(each)
             left_s = None if give_up_at is None else give_up_at - time.monotonic()
-            (waited.done if _ends(result, left_s) else waited.pending).append(result)
+            (waited.done if ends(result, left_s) else waited.pending).append(result)
         return waited
+
+    def result(self, of: Result | str) -> Result:
+        """The result of a task by its id; a result is what it is."""
+        return self._turgor.app.AsyncResult(of) if isinstance(of, str) else of
 
     def _send(
         self, task: Task[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any] | None, options: Mapping[str, Any]
@@ -161,7 +172,8 @@ class Loop:
         return insist(submit, f"batch of {batch.size}", turgor, policy)
 
 
-def _ends(result: Result, within_s: float | None) -> bool:
+def ends(result: Result, within_s: float | None) -> bool:
+    """Whether the task ends, well or not, within so many seconds; None for as long as it takes."""
     if within_s is not None and within_s <= 0:
         return result.ready()
     try:

@@ -33,8 +33,10 @@ from ..scheduler.demand import HORIZON_S
 from ..scheduler.desired_workers import DesiredWorkers, desired_workers
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
+from ..scheduler.forecast_book import ForecastBook
 from ..scheduler.lane import Lane
 from ..scheduler.scheduler import Cancelled, Scheduler
+from .asynchronous_loop import AsyncLoop
 from .caller import Call
 from .claims import guard_tasks
 from .envelope import stored_messages
@@ -43,6 +45,7 @@ from .expiry import tell
 from .gate import GatedAMQP
 from .loop import Loop
 from .revocation import GatedControl
+from .statistics import TurgorStatistics
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -243,6 +246,10 @@ class Turgor:
         """A loop of the app: submits, alone or many at once, says where its work is, takes it back; see `Loop`."""
         return Loop(self, name, type=type, **options)
 
+    def async_loop(self, name: str, *, type: str = "", **options: Any) -> AsyncLoop:  # noqa: A002  the word of the limits
+        """The same for asyncio."""
+        return AsyncLoop(self.loop(name, type=type, **options))
+
     def estimates(self) -> dict[str, Estimate]:
         """What is learned of the cost of tasks in tokens, by task name: those that `current.settle` has spoken for."""
         return self.estimate_book.all()
@@ -250,6 +257,15 @@ class Turgor:
     @cached_property
     def estimate_book(self) -> EstimateBook:
         return EstimateBook(self.client, self.keys)
+
+    @cached_property
+    def forecasts(self) -> ForecastBook:
+        """When tasks were expected to start, and how far from the truth that was."""
+        return ForecastBook(self.client, self.keys)
+
+    def statistics(self) -> TurgorStatistics:
+        """What the realm knows of its own work."""
+        return TurgorStatistics(self.forecasts.statistics())
 
     def health(self, service: str) -> ServiceHealth:
         """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""

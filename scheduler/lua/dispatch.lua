@@ -9,12 +9,13 @@
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
--- ARGV budget: attempts, at most
+-- ARGV budget: attempts, at most. The call ends earlier if it takes too long, unless it was told what time it is
 -- ARGV claim_within_us: how long a release may stay unclaimed
 --
 -- Returns {released, recovered, promoted, expired, next_us}: counts; `expired` is how many tasks that
 -- waited too long nobody has settled yet; how long until something is due: microseconds, 0 for at once, -1 for never.
 local GATES_A_CALL = 250
+local LAPSES_A_CALL = 50
 -- A search of so many elements of a lane costs as much as an attempt.
 local SEARCHED_AN_ATTEMPT = 1000
 local left = tonumber(budget)
@@ -22,8 +23,8 @@ local claim_within = tonumber(claim_within_us)
 local recovered, promoted = 0, 0
 definitions.use_current()
 
-local function due(set)
-  return redis.call('ZRANGEBYSCORE', key(set), '-inf', whole(now), 'LIMIT', 0, math.max(0, left))
+local function due(set, most)
+  return redis.call('ZRANGEBYSCORE', key(set), '-inf', whole(now), 'LIMIT', 0, math.max(0, math.min(left, most or left)))
 end
 
 local function first_of(set)
@@ -59,18 +60,25 @@ if redis.call('GET', key('dispatched')) ~= definitions.version then
   is_sweeping = sweep()
 end
 
-local lapsed = due('leases')
+local told = {}
+local lapsed = due('leases', LAPSES_A_CALL)
 for _, task in ipairs(lapsed) do
-  recovery.tell_lapsed(task)
+  told[task] = recovery.tell_lapsed(task)
 end
 for _, task in ipairs(lapsed) do
-  left = left - 1
-  if recovery.lapse(task, claim_within) then
-    recovered = recovered + 1
+  -- What its service was told of is put back in the same call.
+  if told[task] or not pace.is_over(1) then
+    left = left - 1
+    if recovery.lapse(task, claim_within) then
+      recovered = recovered + 1
+    end
   end
 end
 
 for _, entry in ipairs(due('delayed')) do
+  if pace.is_over(1) then
+    break
+  end
   left = left - 1
   promoted = promoted + 1
   redis.call('ZREM', key('delayed'), entry)
@@ -79,7 +87,7 @@ for _, entry in ipairs(due('delayed')) do
 end
 
 for _, entry in ipairs(due('deadlines')) do
-  if left <= 0 then
+  if left <= 0 or pace.is_over(1) then
     break
   end
   lane.searched = 0
@@ -88,13 +96,16 @@ for _, entry in ipairs(due('deadlines')) do
   left = left - 1 - math.floor(lane.searched / SEARCHED_AN_ATTEMPT)
 end
 
--- Half of the attempts are for the lanes that the gates let go.
+-- Half of the attempts and of the time are for the lanes that the gates let go.
 local for_lanes = math.floor(left / 2)
+local function gates_have_had_theirs()
+  return left <= for_lanes or pace.is_over(1 / 2)
+end
 for _, name in ipairs(due('wakes')) do
   repeat
     left = left - 1
-  until not lane.touch(gate.at(name)) or left <= for_lanes
-  if left <= for_lanes then
+  until not lane.touch(gate.at(name)) or gates_have_had_theirs()
+  if gates_have_had_theirs() then
     break
   end
 end

@@ -1,7 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: advance.lua
--- include: forecast.lua
+-- include: standing.lua
 --
 -- Says where a task is, and what holds it. Changes nothing.
 --
@@ -12,35 +11,10 @@
 -- ARGV weight: request units
 -- ARGV tokens: token units
 --
--- Returns {state, position, scope, limit, in_us, start_us}: 'waiting', 'delayed', 'released', 'running' or
--- 'unknown' (not here, or not in that lane); how many wait before it in its lane; the limit that
+-- Returns {state, position, scope, limit, in_us, start_us, reserved_for, gate, ago_us, ...}: 'waiting', 'delayed', 'released',
+-- 'running' or 'unknown' (not here, or not in that lane); how many wait before it in its lane; the limit that
 -- would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go, -1 if
--- nobody knows (it is paused); microseconds until its release, as forecast.lua says, -1 if nobody knows.
-local held = lease.of(task)
-if held then
-  return {lease.is_claimed(held) and 'running' or 'released', 0, '', '', 0, -1}
-end
-
-definitions.use_current()
-local element = lane.element(weight, tokens, task)
-local due = redis.call('ZSCORE', key('delayed'), lane.entry(lane_name, element))
-if due then
-  local wait = whole(math.max(0, due - now))
-  return {'delayed', 0, '', '', wait, wait}
-end
-local self = lane.at(lane_name)
-local position = redis.call('LPOS', self.key, element)
-if not position then
-  return {'unknown', 0, '', '', 0, -1}
-end
-local function in_us(time)
-  return time == math.huge and '-1' or whole(time - now)
-end
-
-local cost = lane.cost(element)
-local start = in_us(forecast.start(self, position, cost))
-local allow_at, limit = ledger.last_to_allow(self.scopes, cost)
-if not limit then
-  return {'waiting', position, '', '', 0, start}
-end
-return {'waiting', position, limit.scope, limit.rule.id, in_us(allow_at), start}
+-- nobody knows (it is paused); microseconds until its release, as forecast.lua says, -1 if nobody knows; the
+-- priority from which on that limit would let it go now, because the rest is reserved, 0 if it is not that; the
+-- gates where a waiting task's lane was parked, each with the microseconds since it last was, the latest first.
+return standing(task, lane_name, weight, tokens)

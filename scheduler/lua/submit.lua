@@ -26,10 +26,13 @@ if redis.call('HEXISTS', key('message'), task) == 1 or memory.knows(token) then
   return {'known'}
 end
 
+local due = math.max(now, tonumber(due_us) or now)
+local message = token .. struct.pack('<d', due) .. template
+
 -- A task that joins others in their lane needs no more than this: they are tried before it.
 local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == ''
 if plain and redis.call('EXISTS', key('lane:' .. lane_name)) == 1 then
-  redis.call('HSET', key('message'), task, token .. template)
+  redis.call('HSET', key('message'), task, message)
   redis.call('RPUSH', key('lane:' .. lane_name), weight .. '\31' .. tokens .. '\31' .. task)
   return {'waiting'}
 end
@@ -39,12 +42,12 @@ end
 -- include: envelope.lua
 definitions.use_current()
 local group, own = scopes.of_lane(lane_name)
-local cost = {requests = tonumber(weight), tokens = tonumber(tokens)}
-local limit = ledger.too_small(own, cost)
+local cost = {requests = tonumber(weight), tokens = tonumber(tokens), priority = group.priority}
+local limit, capacity = ledger.too_small(own, cost)
 if limit then
-  return {'too_large', whole(cost[limit.rule.unit]), whole(limit.rule.capacity), limit.scope, limit.rule.id}
+  return {'too_large', whole(cost[limit.rule.unit]), whole(capacity), limit.scope, limit.rule.id}
 end
-redis.call('HSET', key('message'), task, token .. template)
+redis.call('HSET', key('message'), task, message)
 
 -- Whether nobody waits anywhere that the task would have to pass, nor may claim a turn there. Where
 -- many gates have somebody waiting, that is not asked here.
@@ -75,10 +78,9 @@ local function release_at_once()
     task = task, fence = fence, claimant = '', lane = lane_name, deadline = deadline, released_at = now,
     requests = cost.requests, tokens = cost.tokens, charged = lease.charged(own, cost),
   })
-  redis.call('LPUSH', group.queue, envelope(token .. template, fence))
+  redis.call('LPUSH', group.queue, envelope(message, fence))
 end
 
-local due = math.max(now, tonumber(due_us) or now)
 if due == now and max_wait_us == '' and nobody_is_before() then
   local _, refusing = ledger.last_to_allow(own, cost)
   if not refusing then

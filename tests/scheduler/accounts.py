@@ -112,6 +112,13 @@ class Account:
         self._check_release(limit)
         return spent
 
+    def check_reserve(self, spent: Spent, priority: int) -> None:
+        """The release of this priority leaves what is reserved; one that costs more takes all that it may."""
+        met = spent.limit.open_to(priority)
+        units, spent.units = spent.units, min(spent.units, met.capacity)
+        self._check_release(met)
+        spent.units = units
+
     def start(self, spent: Spent) -> None:
         self.last_start_us = max(self.last_start_us, self.clock.now_us)
         spent.started_us, spent.began_us = self.clock.elapsed_us, self.clock.now_us
@@ -225,17 +232,20 @@ class Accounts:
     def too_large(self, task: WaitingTask) -> bool:
         """Whether some limit never holds as much as the task costs."""
         return any(
-            limit.kind is not LimitKind.IN_FLIGHT and cost_of(task, limit.unit) > limit.capacity
+            limit.kind is not LimitKind.IN_FLIGHT and cost_of(task, limit.unit) > limit.capacity_for(task.lane.priority)
             for _, limit in self.limits_of(task.lane)
         )
 
     def release(self, task: WaitingTask) -> list[Spent]:
         """Charge all limits of the task. Fails if one of them is exceeded."""
-        return [
+        made = [
             self.account(scope, limit).release(task.task, limit, units)
             for scope, limit in self.limits_of(task.lane)
             if (units := units_of(task, limit))
         ]
+        for spent in made:
+            spent.account.check_reserve(spent, task.lane.priority)
+        return made
 
     def longest_period_us(self) -> int:
         return max((limit.period_us for limits in self._definitions.values() for limit in limits), default=0)

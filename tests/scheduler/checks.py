@@ -6,12 +6,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from turgor.limits.limit import LimitKind, Unit
+<<<<<<< HEAD
 from turgor.scheduler.demand import Demand
 from turgor.scheduler.desired_workers import desired_workers
 from turgor.scheduler.lane import Lane
+=======
+>>>>>>> main
 from turgor.scheduler.scheduler import SECOND_US
 
 from .accounts import cost_of, units_of
+from .precedence import first_at, precedes
 from .realm import State, Window, bucket_is_full_us
 
 if TYPE_CHECKING:
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
+<<<<<<< HEAD
 FOR_EVER = {
     "fence",
     "version",
@@ -34,11 +39,16 @@ FOR_EVER = {
     "run_times",
 }
 FOR_A_WHILE = {"done", "limit", "limits", "regulator", "regulators", "workers"}
+=======
+FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead", "refill", "estimates"}
+FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
+>>>>>>> main
 
 
 def compare(model: Model, state: State) -> None:
     """All that is stored, after a call."""
     assert state.messages == {name: task.token + task.template for name, task in model.tasks.items()}
+    assert state.since == model.since
     assert state.lanes == {name: waiting for name, waiting in model.lanes.items() if waiting}
     assert sorted(state.delayed) == sorted(
         (model.tasks[name].lane.name, name, model.tasks[name].due_us) for name in model.delayed
@@ -141,7 +151,7 @@ def _is_spent(model: Model, name: str, stored: Any) -> bool:
 def opens_at_us(model: Model, state: State, gate: str) -> float:
     """When the gate certainly admits the first that waits at it, if nothing else happens."""
     scope, _, unit = gate.rpartition("|")
-    first = model.tasks[state.lanes[state.gates[gate][0]][0]]
+    first = first_at(model, state, gate)
     if scope.startswith("queue:"):
         queue = scope.removeprefix("queue:")
         return model.now_us if model.refill_of(queue) <= model.room_of(queue) - model.unclaimed().get(queue, 0) else math.inf
@@ -152,7 +162,7 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
     return max(
         model.regulators.opens_us(scope, unit),
         *(
-            accounts.account(scope, limit).allows_us(limit, units_of(first, limit))
+            accounts.account(scope, limit).allows_us(met := limit.open_to(first.lane.priority), units_of(first, met))
             for limit in accounts.rules(scope)
             if limit.unit == unit
         ),
@@ -166,15 +176,15 @@ def _is_covered(model: Model, state: State, gate: str) -> bool:
     Whoever goes on from there tries its narrower gates in the same call.
     """
     scope, _, unit = gate.rpartition("|")
-    priority = Lane.from_name(state.gates[gate][0]).priority
-    for other, lanes in state.gates.items():
+    first = first_at(model, state, gate)
+    for other in state.gates:
         wide, _, other_unit = other.rpartition("|")
         if (
             other != gate
             and _contains(wide, scope)
             and other_unit in (Unit.REQUESTS, unit)
             and (opens_at_us(model, state, other) > model.now_us or state.wakes[other] <= model.clock.latest_us)
-            and Lane.from_name(lanes[0]).priority >= priority
+            and precedes(model, first_at(model, state, other), first)
         ):
             return True
     return False

@@ -6,7 +6,7 @@ call did, works out by itself what that means, and fails where a promise is brok
     limits      no window, bucket or cap is ever exceeded, judged by the times of releases and starts
     tasks       each accepted and unfinished task is in one place, and each lane that has work too
     order       a lane is served first in, first out; what comes back goes to its head
-    priority    among lanes of the same scopes and queue the higher one goes first
+    priority    among lanes of the same scopes and queue the higher one goes first, or who has waited for long enough
     progress    nothing waits that its limits would admit, and somebody will be woken for the rest
 """
 
@@ -61,7 +61,9 @@ class Model:
         self.run_times: dict[str, str] = {}
         self.accounts = Accounts(self.clock)
         self.regulators = Regulators(self.clock)
+        self.ageing_us = 0  # in which waiting work gains a priority level; 0 for never
         self.tasks: dict[str, WaitingTask] = {}
+        self.since: dict[str, int] = {}
         self.lanes: dict[str, list[str]] = {}
         self.delayed: list[str] = []
         self.expires_us: dict[str, int] = {}
@@ -104,6 +106,7 @@ class Model:
             return
         assert known is not True, f"{task.task} was accepted twice"
         self.tasks[task.task] = task
+        self.since[task.task] = max(self.now_us, task.due_us or 0)
         if task.max_wait_s is not None:
             due_us = max(self.now_us, task.due_us or 0)
             self.expires_us[task.task] = due_us + round(task.max_wait_s * SECOND_US)
@@ -159,6 +162,7 @@ class Model:
     def _leave(self, name: str) -> None:
         """A task that waits is gone."""
         task = self.tasks.pop(name)
+        del self.since[name]
         self.gone[task.token] = self.now_us
         self.expires_us.pop(name, None)
         self.redelivered.pop(name, None)
@@ -211,8 +215,12 @@ class Model:
         assert accepted == valid, f"{message} finished: {accepted}"
         if valid and flight is not None:
             self._close(flight, failed=outcome is Outcome.FAILED)
+<<<<<<< HEAD
             self._note_run_time(flight)
             del self.flights[message.task], self.tasks[message.task]
+=======
+            del self.flights[message.task], self.tasks[message.task], self.since[message.task]
+>>>>>>> main
             self.redelivered.pop(message.task, None)
             self.expires_us.pop(message.task, None)
             self.gone[flight.task.token] = self.now_us
@@ -373,6 +381,12 @@ class Model:
                 (other.queue, other.scopes, other.unlimited) == (task.lane.queue, task.lane.scopes, task.lane.unlimited)
                 and first.weight <= task.weight
                 and first.tokens <= task.tokens
+                and not self._has_aged(task, other.priority)
             ):
                 message = f"{task.task} of priority {task.lane.priority} went before {first.task} of {other.priority}"
                 raise AssertionError(message)
+
+    def _has_aged(self, task: WaitingTask, priority: int) -> bool:
+        """Whether the task has waited long enough to be served as one of this priority."""
+        levels = priority - task.lane.priority
+        return bool(self.ageing_us) and self.clock.latest_us - self.since[task.task] >= levels * self.ageing_us

@@ -273,7 +273,13 @@ class State:
 
     @cached_property
     def messages(self) -> dict[str, bytes]:
-        return self.keys.get("message", {})
+        """The token and the template of each message."""
+        return {name: stored[:8] + stored[16:] for name, stored in self.keys.get("message", {}).items()}
+
+    @cached_property
+    def since(self) -> dict[str, int]:
+        """Since when each task waits."""
+        return {name: round(struct.unpack_from("<d", stored, 8)[0]) for name, stored in self.keys.get("message", {}).items()}
 
     @cached_property
     def lanes(self) -> dict[str, list[str]]:

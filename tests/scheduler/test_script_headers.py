@@ -11,7 +11,7 @@ from redis import Redis
 
 from turgor.limits.keys import Keys
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
-from turgor.scheduler import scheduler
+from turgor.scheduler import forecast_book, scheduler
 
 SCHEDULER_LUA = Path(scheduler.__file__).parent / "lua"
 FOLDERS = (LIMITS_LUA, SCHEDULER_LUA)
@@ -43,6 +43,8 @@ KEYWORDS = {
 }
 BUILTINS = {
     "redis",
+    "_G",
+    "rawget",
     "server",
     "cjson",
     "struct",
@@ -91,9 +93,10 @@ def own_code(path: Path) -> str:
 def uses(code: str) -> Iterator[tuple[int, str]]:
     """Where each name is read: no field, no method, and no key of a table constructor."""
     for match in NAME.finditer(code):
-        before, after = code[: match.start()].rstrip()[-1:], code[match.end() :].lstrip()
-        is_key = before in "{," and re.match(r"=(?!=)", after)
-        if match[0] not in KEYWORDS and not is_key and before not in (".", ":") and not code[match.start() - 1].isdigit():
+        before, after = code[: match.start()].rstrip(), code[match.end() :].lstrip()
+        is_key = before.endswith(("{", ",")) and re.match(r"=(?!=)", after)
+        is_field = before.endswith((".", ":")) and not before.endswith("..")
+        if match[0] not in KEYWORDS and not is_key and not is_field and not code[match.start() - 1].isdigit():
             yield match.start(), match[0]
 
 
@@ -113,7 +116,7 @@ each_text = pytest.mark.parametrize("path", [*PATHS, *PARTS], ids=lambda path: p
 
 def test_all_scripts_are_looked_at() -> None:
     assert {path.stem for path in PATHS} >= {"acquire", "publish", "submit", "dispatch", "claim", "finish"}
-    assert {each.path for each in scheduler.SCRIPTS} == set(SCHEDULER_LUA.glob("*.lua"))
+    assert {each.path for each in (*scheduler.SCRIPTS, *forecast_book.SCRIPTS)} == set(SCHEDULER_LUA.glob("*.lua"))
 
 
 @each_script

@@ -81,3 +81,14 @@ def test_a_search_through_a_long_lane_counts_as_many_attempts(redis_client: Redi
     for _ in range(40):
         realm.dispatch(50)
     assert len(realm.state().expired) == 100
+
+
+def test_the_clock_ends_a_call_that_takes_too_long_however_many_attempts_it_has_left(redis_client: Redis) -> None:
+    realm = Realm(redis_client, {"services": {"api": {"max_in_flight": 10 * LOOPS}}})
+    realm.attend("worker", {"q": 10 * LOOPS})
+    realm.submit_many(realm.task(f"w{number}", lane("api", loop=f"l{number}"), due_in_s=1) for number in range(LOOPS))
+    realm.tick(1)
+    of_the_clock = realm.scheduler.dispatch(2 * LOOPS)
+    assert of_the_clock.promoted < LOOPS
+    assert of_the_clock.next_in_s == 0
+    assert realm.dispatch(2 * LOOPS).promoted == LOOPS - of_the_clock.promoted, "a call that is told the time has no other bound"

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from turgor.limits.config import LimitsConfig
-from turgor.limits.errors import CostTooLarge
+from turgor.limits.errors import ConfigError, CostTooLarge
 from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.limits.scope import TaskScopes
@@ -49,8 +49,17 @@ def lanes_of(scopes: TaskScopes | None, priorities: tuple[int, ...], queue: str)
     return [Lane(queue, priority, scopes or TaskScopes(), scopes is None) for priority in priorities]
 
 
+def is_possible(table: dict[str, Any]) -> bool:
+    try:
+        LimitsConfig.load({"global": table})
+    except ConfigError:
+        return False
+    return True
+
+
 counts = st.integers(1, 5)
 windows = st.fixed_dictionaries({"limit": counts, "per": st.sampled_from(["1s", "7s", "60s"])}).map(lambda window: [window])
+shares = st.sampled_from([0.1, 0.4])
 tables = st.fixed_dictionaries(
     {},
     optional={
@@ -58,12 +67,14 @@ tables = st.fixed_dictionaries(
         "max_in_flight": st.integers(1, 3),
         "token_limits": st.fixed_dictionaries({"windows": st.builds(lambda n: [{"limit": n, "per": "10s"}], st.integers(5, 20))}),
         "burst_capacity": st.just(1),
+        "reserve": st.builds(lambda share, priority: {"share": share, "priority": priority}, shares, st.sampled_from([5, 7])),
     },
-).filter(lambda table: "windows" in table or "burst_capacity" not in table)
+).filter(is_possible)
+ageings = st.sampled_from([{}, {}, {"priority_ageing": "1s"}, {"priority_ageing": "10s"}])
 configs = st.fixed_dictionaries(
     {},
     optional={
-        "global": tables,
+        "global": st.builds(lambda table, ageing: table | ageing, tables, ageings),
         "services": st.fixed_dictionaries(
             {},
             optional={
@@ -74,7 +85,9 @@ configs = st.fixed_dictionaries(
             },
         ),
         "loop_types": st.fixed_dictionaries({}, optional={"planner": tables}),
-        "loops": st.fixed_dictionaries({}, optional={"*": tables, "b": tables}),
+        "loops": st.fixed_dictionaries(
+            {}, optional={"*": tables, "b": st.builds(lambda table: table | {"fair_weight": 3}, tables)}
+        ),
     },
 )
 # From the last instant before something is due to long after it: windows last 1, 7, 10 and 60 s, leases 5 and 10 s.
@@ -132,7 +145,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     def publish(self, limits: dict[str, Any]) -> None:
         self._now()
         self.realm.publish(limits)
-        self.model.accounts.publish(LimitsConfig.load(limits))
+        config = LimitsConfig.load(limits)
+        self.model.accounts.publish(config)
+        self.model.ageing_us = config.global_.ageing_us or 0
         self.model.nothing_happened(self.realm.state())
         self.whole = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,7 +113,8 @@ def test_cancel(case: Case, redis_client: Redis) -> None:
 
 
 def explain(name: str, to: str = "api", **cost: int) -> Step:
-    return lambda realm: realm.scheduler.explain(name, LANES[to], **cost, now_us=realm.now_us)
+    """All but the history, which has a table of its own."""
+    return lambda realm: replace(realm.scheduler.explain(name, LANES[to], **cost, now_us=realm.now_us), history=())
 
 
 @table(
@@ -154,6 +156,44 @@ def explain(name: str, to: str = "api", **cost: int) -> Step:
     ),
 )
 def test_explain(case: Case, redis_client: Redis) -> None:
+    case.run(redis_client)
+
+
+def history(name: str, to: str = "api") -> Step:
+    return lambda realm: [str(each) for each in realm.scheduler.explain(name, LANES[to], now_us=realm.now_us).history]
+
+
+NESTED: dict[str, Any] = {**ONE_A_MINUTE, "loops": {"a": {"windows": [{"limit": 1, "per": "2m"}]}}}
+API, LOOP = "service:api requests", "loop:a requests"
+
+
+@table(
+    Case("what parked a lane", history("b"), [f"{API} 0.0 s ago"], ONE_A_MINUTE, [submit_all("a", "b")]),
+    Case(
+        "a task behind it in its lane has that history too",
+        history("c"),
+        [f"{API} 20.0 s ago"],
+        ONE_A_MINUTE,
+        [submit_all("a", "b"), tick(20), submit("c")],
+    ),
+    Case(
+        "a limit that lets a task go and holds the next one is no news",
+        history("c"),
+        [f"{API} 61.0 s ago"],
+        ONE_A_MINUTE,
+        [submit("a"), claim("a"), finish("a"), submit_all("b", "c"), tick(61), dispatch(), dispatch()],
+    ),
+    Case(
+        "a limit that another one let it go to comes before that",
+        history("c", "api of a"),
+        [f"{LOOP} 60.0 s ago", f"{API} 121.0 s ago"],
+        NESTED,
+        [submit("a"), claim("a"), finish("a"), submit_all("b", "c", to="api of a"), tick(61), dispatch(), tick(60)],
+    ),
+    Case("a full queue", history("b"), ["queue:q requests 0.0 s ago"], given=[attend(q=1), submit_all("a", "b")]),
+    Case("nothing has held a task that was released at once", history("a"), [], ONE_A_MINUTE, [submit("a")]),
+)
+def test_the_history(case: Case, redis_client: Redis) -> None:
     case.run(redis_client)
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from celery import chain
+from celery.signals import before_task_publish
 from redis import Redis
+from redis.exceptions import ConnectionError as LostReply
 
-from crew import AppSettings, Crew, leftovers
+from crew import AppSettings, Crew, Hire, leftovers
 from turgor.limits.errors import CostTooLarge
 from turgor.worker import BatchRefused, LoopCall, LoopStatus, TaskState
 
@@ -59,7 +61,7 @@ def test_the_messages_of_a_batch_differ_in_nothing_from_those_of_single_calls(pr
 
     proj.turgor.pause("service:api")
     loop = proj.turgor.loop("planner-7", type="planner")
-    loop.submit(proj.declared, ({"a": "ü"},), {}, task_id="same", weight=3)
+    proj.declared.apply_async(({"a": "ü"},), task_id="same", weight=3, loop="planner-7", loop_type="planner")
     alone = stored("same")
     proj.turgor.cancel("same")
     proj.turgor.scheduler.submit = None  # so that nothing goes alone
@@ -68,8 +70,6 @@ def test_the_messages_of_a_batch_differ_in_nothing_from_those_of_single_calls(pr
 
 
 def test_a_batch_that_is_sent_twice_is_stored_once(proj: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    from redis.exceptions import ConnectionError as LostReply
-
     scheduler = proj.turgor.scheduler
     submit_many, sent = scheduler.submit_many, []
 
@@ -155,3 +155,67 @@ def test_a_wait_tells_what_has_ended_from_what_has_not(crew: Crew, tmp_path: Pat
 def test_a_loop_needs_a_name(proj: ModuleType) -> None:
     with pytest.raises(ValueError, match="give the loop a name"):
         proj.turgor.loop("")
+
+
+PACED: dict[str, Any] = {"services": {"paced": {"requests_per_second": 1}}}
+
+
+def test_a_submit_says_when_its_task_will_start_and_how_far_off_that_was_is_known(hire: Hire, settings: AppSettings) -> None:
+    """A service takes one call a second: the second call is told of a second, and waits about that."""
+    crew = hire(settings.but(limits=PACED))
+    loop = crew.proj.turgor.loop("planner-7")
+    first, second = (loop.submit(crew.proj.call, service="paced") for _ in range(2))
+    assert first.explanation
+    assert second.explanation
+    assert first.explanation.state is TaskState.RELEASED
+    assert first.expected_start == first.submitted_at
+    assert second.explanation.held_by == "service:paced requests/1s"
+    assert second.expected_start is not None
+    assert 0 < (second.expected_start - second.submitted_at).total_seconds() <= 1.1
+    assert loop.wait([first, second], timeout=10).pending == []
+    crew.wait_until_idle()
+    figures = crew.proj.turgor.statistics().forecasts
+    assert figures.judged == 1
+    assert figures.median_wait_s > 0
+    assert figures.p90_error_s == abs(figures.bias_s)
+
+
+def test_a_retry_is_not_held_against_the_forecast_of_the_first_attempt(hire: Hire, settings: AppSettings) -> None:
+    crew = hire(settings.but(limits=PACED))
+    loop = crew.proj.turgor.loop("planner-7")
+    loop.submit(crew.proj.call, service="paced")
+    result = loop.submit(crew.proj.again, ([1, 1],), service="paced")
+    assert result.get(timeout=10) == 1
+    crew.wait_until_idle()
+    assert [each.forecast for each in crew.journal.starts(result.id)] == [True, None]
+    assert crew.proj.turgor.statistics().forecasts.judged == 1
+
+
+def test_a_task_that_no_limit_concerns_has_no_explanation(proj: ModuleType) -> None:
+    result = proj.turgor.loop("planner-7").submit(proj.free, ("x",))
+    assert (result.explanation, result.expected_start) == (None, None)
+
+
+def test_what_a_signal_handler_publishes_does_not_take_the_receipt(proj: ModuleType) -> None:
+    def publish_another(sender: str, **_: Any) -> None:
+        if sender == "proj.call":
+            proj.free.delay("from the handler")
+
+    before_task_publish.connect(publish_another)
+    try:
+        result = proj.turgor.loop("planner-7").submit(proj.call)
+    finally:
+        before_task_publish.disconnect(publish_another)
+    assert result.explanation is not None
+    assert result.explanation.task == result.id
+
+
+def test_a_submit_stands_though_the_server_dies_before_the_forecast(proj: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_: Any, **__: Any) -> None:
+        raise LostReply("no answer")
+
+    proj.turgor.pause("service:api")
+    monkeypatch.setattr(proj.turgor.forecasts, "expect", break_off)
+    result = proj.turgor.loop("planner-7").submit(proj.call)
+    assert result.explanation is None
+    assert proj.turgor.explain(result.id).state is TaskState.WAITING

@@ -23,3 +23,6 @@ def explain(ctx: click.Context, task_id: str, as_json: bool, **_: Any) -> None:
         return
     remark = ". It has ended, is not limited, or was never here" if found.state is TaskState.UNKNOWN else ""
     click.echo(f"{found}{remark}")
+    for held in found.history:
+        if held.by.split()[0] != found.held_by.partition(" ")[0]:
+            click.echo(f"  its lane was held by {held}")

@@ -1,8 +1,9 @@
 -- include: release.lua
+-- include: pace.lua
 --
 -- Tries ready lanes, best first. Each attempt charges all limits of the lane or none, and costs the
--- same whether it releases or parks; `budget` bounds the attempts, so no call blocks the server for
--- long, also while a hundred thousand lanes must park at once.
+-- same whether it releases or parks; `budget` bounds the attempts, and the clock does, so no call blocks the
+-- server for long, also while a hundred thousand lanes must park at once.
 local function park(self, head, allow_at, refusing)
   local at = refusing.gate
   local origins = {}
@@ -40,7 +41,7 @@ local function attempt(self, claim_within, is_last)
   release.make(self, head, claim_within)
   patience.restore(self.name)
   if lane.head(self) then
-    turn.spend(self.name, self.gates, head)
+    turn.spend(self, head)
     lane.place(self)
   else
     turn.forget(self.name)
@@ -55,9 +56,10 @@ local function advance(budget, claim_within)
       return
     end
     local self = lane.at(name)
-    ready.tick(self.priority, score)
-    attempt(self, claim_within, budget <= 1)
-    budget = budget - 1
+    ready.tick(score)
+    local is_last = budget <= 1 or pace.is_over(1)
+    attempt(self, claim_within, is_last)
+    budget = is_last and 0 or budget - 1
   end
 end
 

@@ -10,6 +10,7 @@ function expiry.expire(entry)
   local name, element = lane.from_entry(entry)
   local self = lane.at(name)
   local waiting = lane.cost(element)
+  waiting.priority = self.priority
   local _, holder = ledger.last_to_allow(self.scopes, waiting)
   if redis.call('ZREM', key('delayed'), entry) == 0 and not lane.remove(self, element) then
     return

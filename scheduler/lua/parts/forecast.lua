@@ -42,8 +42,9 @@ local function tasks_before(self, position)
   return position
 end
 
-local function admits_at(limit, units)
-  local rule, cost = limit.rule, {}
+local function admits_at(limit, units, priority)
+  local cost = {priority = priority}
+  local rule = ledger.met_by(limit.rule, cost)
   local kind, capacity = rule.kind, rule.capacity
   cost[rule.unit] = units
   if units == 0 or kind.is_shadow then
@@ -52,7 +53,8 @@ local function admits_at(limit, units)
     return ledger.allow_at(limit, cost)
   elseif kind.one_each then
     cost[rule.unit] = 1
-    local has_slots = kind.is_regulator or not kind.remaining or ledger.remaining(limit) >= units
+    local reserved = limit.rule.capacity - capacity
+    local has_slots = kind.is_regulator or not kind.remaining or ledger.remaining(limit) - reserved >= units
     return has_slots and ledger.allow_at(limit, cost) <= now and now or math.huge
   end
   local periods = math.floor((units - 1) / capacity)
@@ -65,7 +67,7 @@ function forecast.start(self, position, cost)
   local count, latest = tasks_before(self, position) + 1, now
   for _, scope in ipairs(self.scopes) do
     for _, limit in ipairs(scope.limits) do
-      latest = math.max(latest, admits_at(limit, cost[limit.rule.unit] * count))
+      latest = math.max(latest, admits_at(limit, cost[limit.rule.unit] * count, self.priority))
     end
   end
   return latest

@@ -1,6 +1,7 @@
 -- include: fair_queue.lua
 -- include: alarm.lua
 -- include: turn.lua
+-- include: history.lua
 --
 -- A gate is where lanes park that a limit refused: one for each scope and unit, because the limits
 -- of one scope in one unit refuse the same work. Nobody looks at a parked lane. The sorted set
@@ -113,10 +114,13 @@ end
 
 function gate.park(self, lane, cost, allow_at)
   local kept, debt = turn.at(lane.name, self.id)
-  local score = fair_queue.score(self, lane.priority, kept and debt or debt + cost[self.unit])
+  local score = fair_queue.score(self, lane.priority, kept and debt or debt + cost[self.unit] * lane.stretch)
   fair_queue.enter(self, lane.name, kept and math.min(kept, score) or score)
   turn.settle(lane.name, self.id)
-  if fair_queue.peek(self) == lane.name then
+  if lane.let_go_by ~= self.id then
+    history.note(lane.name, self.id)
+  end
+  if gate.first(self) == lane.name then
     gate.wake_at(self, allow_at)
   end
 end

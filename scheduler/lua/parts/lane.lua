@@ -29,10 +29,10 @@ end
 function lane.at(name)
   local self = lane.all[name]
   if not self then
-    local group, own = scopes.of_lane(name)
+    local group, own, stretch = scopes.of_lane(name)
     own.gates = own.gates or gates_of(own)
     self = {
-      name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue,
+      name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue, stretch = stretch,
       scopes = own, gates = own.gates, elements = NOTHING, at = 1, pieces = 0,
     }
     lane.all[name] = self
@@ -70,9 +70,14 @@ function lane.head(self)
     end
     local element = self.elements[self.at]
     self.first = element and lane.cost(element) or false
+    if element then
+      self.first.priority = self.priority
+    end
   end
   return self.first
 end
+
+-- include: ageing.lua
 
 -- Before something else is done to the list.
 local function forget_list(self)
@@ -138,13 +143,13 @@ end
 function lane.place(self, origin)
   local head = lane.head(self)
   if origin and patience.holds(self.name) then
-    ready.enter(self.name, self.priority, 0)
+    ready.enter(self.name, ageing.level(self), 0)
     return true
   end
   for i = 1, #self.gates do
     local each = self.gates[i]
     local passed = each.is_empty or origin and (each == origin or gate.covers(origin, each))
-    if not passed and head[each.unit] > 0 and fair_queue.outranks(each, self.priority) then
+    if not passed and head[each.unit] > 0 and gate.outranks(each, self) then
       if origin then
         park_behind(self, head, each, origin)
       else
@@ -153,7 +158,7 @@ function lane.place(self, origin)
       return false
     end
   end
-  ready.enter(self.name, self.priority, head.requests)
+  ready.enter(self.name, ageing.level(self), head.requests * self.stretch)
   return true
 end
 
@@ -234,9 +239,13 @@ end
 -- as due if this is but to be known. A gate whose limits were taken away lets everybody go, one by
 -- one. True if another try may let another lane go.
 function lane.touch(self, stays)
-  local name = fair_queue.peek(self)
+  local name, score = fair_queue.peek(self)
   while name do
     local best = lane.at(name)
+    name, score = gate.first(self)
+    if name ~= best.name then
+      best = lane.at(name)
+    end
     local head = lane.head(best)
     if head then
       local allow_at = ledger.last_to_allow(self.scopes, head)
@@ -244,12 +253,15 @@ function lane.touch(self, stays)
       if allow_at > now or stays then
         return false
       end
-      turn.keep(name, self.id, fair_queue.take(self, best.priority))
+      fair_queue.leave(self, name)
+      fair_queue.tick(self, best.priority, score)
+      turn.keep(name, self.id, score)
+      best.let_go_by = self.id
       local is_ready = lane.place(best, self)
       return #self.scopes == 0 or not is_ready and gate.is_due(self)
     end
     fair_queue.leave(self, name)
-    name = fair_queue.peek(self)
+    name, score = fair_queue.peek(self)
   end
   gate.wake_at(self, now)
   return false

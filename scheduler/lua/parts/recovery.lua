@@ -28,12 +28,14 @@ function recovery.return_to_lane(self)
 end
 
 -- Whether the service or the worker failed the task is not known: a call that hangs looks like this.
--- Told of all tasks that have lapsed before any is put back, because it may hold their service.
+-- Told of all tasks that have lapsed before any is put back, because it may hold their service. True if it was told.
 function recovery.tell_lapsed(task)
   local self = lease.of(task)
-  if lease.is_claimed(self) then
-    report_outcome(self, 'failed')
+  if not lease.is_claimed(self) then
+    return false
   end
+  report_outcome(self, 'failed')
+  return true
 end
 
 function recovery.lapse(task, claim_within)

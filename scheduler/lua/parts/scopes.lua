@@ -7,6 +7,7 @@
 local GROUP = '^(' .. string.rep('[^\31]*\31', 5) .. ')(.*)$'
 local NAMES_OF_GROUP = '^' .. string.rep('([^\31]*)\31', 5) .. '$'
 local UNLIMITED = '*'
+local NO_ORDER = {}
 local scopes = {groups = {}}
 
 local function wider_scopes(service, endpoint, loop_type)
@@ -46,21 +47,23 @@ local function group_of(prefix)
     local priority, queue, service, endpoint, loop_type = string.match(prefix, NAMES_OF_GROUP)
     group = {priority = tonumber(priority), queue = queue, room = depth.of(queue), is_limited = service ~= UNLIMITED}
     group.wider = group.is_limited and wider_scopes(service, endpoint, loop_type) or {}
+    group.order = group.is_limited and definitions.of('global').order or NO_ORDER
     group.without_loop = with(group.wider, group.room)
     scopes.groups[prefix] = group
   end
   return group
 end
 
--- The lane's group, and its scopes.
+-- The lane's group, its scopes, and how far its virtual time goes for each unit that it is served.
 function scopes.of_lane(name)
   local prefix, loop = string.match(name, GROUP)
   local group = group_of(prefix)
   local scope = loop ~= '' and group.is_limited and definitions.of('loop:' .. loop, 'loop:*')
+  local stretch = scope and scope.order.stretch or group.order.stretch or 1
   if scope and #scope.limits > 0 then
-    return group, with(group.wider, scope, group.room)
+    return group, with(group.wider, scope, group.room), stretch
   end
-  return group, group.without_loop
+  return group, group.without_loop, stretch
 end
 
 -- The scope that a refusal by the called service concerns: the endpoint, or else the service.

@@ -63,13 +63,12 @@ function turn.settle(name, gate)
 end
 
 -- The lane is released. Where it had no turn, and others wait or have had theirs, it owes what it cost.
-function turn.spend(name, gates, cost)
-  local self = of(name)
-  local debts = NONE
-  for _, each in ipairs(gates) do
+function turn.spend(lane, cost)
+  local name, self, debts = lane.name, of(lane.name), NONE
+  for _, each in ipairs(lane.gates) do
     if not self.tags[each.id] and (is_any_kept() or not each.is_empty and fair_queue.peek(each)) then
       debts = debts == NONE and {} or debts
-      debts[each.id] = cost[each.unit]
+      debts[each.id] = cost[each.unit] * lane.stretch
     end
   end
   if next(self.tags) or next(self.debts) or next(debts) then
@@ -80,7 +79,11 @@ end
 
 -- The lane has no task any more.
 function turn.forget(name)
-  turn.spend(name, {})
+  local self = of(name)
+  if next(self.tags) or next(self.debts) then
+    self.tags, self.debts = NONE, NONE
+    turn.changed[name] = true
+  end
 end
 
 local function encode(self)
@@ -93,7 +96,7 @@ local function encode(self)
   end
   for gate in pairs(gates) do
     local tag = self.tags[gate] and string.format('%.17g', self.tags[gate]) or ''
-    record = record .. '\30' .. gate .. '\29' .. tag .. '\29' .. whole(self.debts[gate] or 0)
+    record = record .. '\30' .. gate .. '\29' .. tag .. '\29' .. string.format('%.17g', self.debts[gate] or 0)
   end
   return record
 end

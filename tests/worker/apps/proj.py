@@ -39,6 +39,7 @@ def note(event: str, request: Any, args: Any = ()) -> None:
         "queue": request.delivery_info["routing_key"],
         "root": request.root_id,
         "custom": request.get("tenant"),
+        "forecast": request.get("turgor_forecast"),
     }
     line = json.dumps(entry) + "\n"
     with Path(SETTINGS["journal"]).open("ab", buffering=0) as journal:

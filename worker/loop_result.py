@@ -1,0 +1,41 @@
+"""A loop result is Celery's result, and where its task stood when it was submitted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from celery.result import AsyncResult
+
+from ..scheduler.explanation import Explanation
+
+
+class LoopResult(AsyncResult):
+    """The result of `Loop.submit`.
+
+    Attributes
+    ----------
+    explanation:
+        Where the task stood as it was submitted. None if no limit concerned it, and where Redis has accepted it and then did
+        not answer; `Turgor.explain` says where it stands now.
+    submitted_at:
+        That time, by this machine's clock.
+    """
+
+    explanation: Explanation | None
+    submitted_at: datetime
+
+    @classmethod
+    def of(cls, result: AsyncResult[Any], explanation: Explanation | None) -> LoopResult:
+        """The same result, with an explanation."""
+        made = cls(result.id, backend=result.backend, app=result.app, parent=result.parent)
+        made.explanation, made.submitted_at = explanation, datetime.now(UTC)
+        return made
+
+    @property
+    def expected_start(self) -> datetime | None:
+        """When the task will start, as far as that was known at its submit; see `Explanation.expected_in_s`."""
+        found = self.explanation
+        if found is None or found.expected_in_s is None:
+            return None
+        return self.submitted_at + timedelta(seconds=found.expected_in_s)
