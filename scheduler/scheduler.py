@@ -14,12 +14,8 @@ from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
-<<<<<<< HEAD
 from .demand import HORIZON_S, Demand, Presence
-from .explanation import Explanation, TaskState
-=======
 from .explanation import Explanation, explanation
->>>>>>> main
 from .lane import Lane
 from .pipeline import run_many
 

@@ -6,12 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from turgor.limits.limit import LimitKind, Unit
-<<<<<<< HEAD
 from turgor.scheduler.demand import Demand
 from turgor.scheduler.desired_workers import desired_workers
-from turgor.scheduler.lane import Lane
-=======
->>>>>>> main
 from turgor.scheduler.scheduler import SECOND_US
 
 from .accounts import cost_of, units_of
@@ -23,7 +19,6 @@ if TYPE_CHECKING:
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
-<<<<<<< HEAD
 FOR_EVER = {
     "fence",
     "version",
@@ -38,11 +33,7 @@ FOR_EVER = {
     "estimates",
     "run_times",
 }
-FOR_A_WHILE = {"done", "limit", "limits", "regulator", "regulators", "workers"}
-=======
-FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead", "refill", "estimates"}
 FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
->>>>>>> main
 
 
 def compare(model: Model, state: State) -> None:

@@ -215,12 +215,8 @@ class Model:
         assert accepted == valid, f"{message} finished: {accepted}"
         if valid and flight is not None:
             self._close(flight, failed=outcome is Outcome.FAILED)
-<<<<<<< HEAD
             self._note_run_time(flight)
-            del self.flights[message.task], self.tasks[message.task]
-=======
             del self.flights[message.task], self.tasks[message.task], self.since[message.task]
->>>>>>> main
             self.redelivered.pop(message.task, None)
             self.expires_us.pop(message.task, None)
             self.gone[flight.task.token] = self.now_us
