@@ -227,7 +227,7 @@ class Model:
         ran_us = max(0, self.now_us - flight.started_us)
         weight = 1 if ran_us >= SECOND_US else 16 if int(flight.fence) % 16 == 0 else 0
         if flight.claimant is not None and weight:
-            for service in (flight.task.lane.name.split("\x1f")[2], "*"):
+            for service in {flight.task.lane.name.split("\x1f")[2], "*"}:
                 mean, runs = map(int, self.run_times.get(service, "0 0").split())
                 runs = min(256, runs + weight)
                 self.run_times[service] = f"{mean + (ran_us - mean) * weight / runs:.0f} {runs}"
