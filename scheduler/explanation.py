@@ -15,12 +15,13 @@ from ..limits.priority import name_of
 class TaskState(StrEnum):
     """What the scheduler knows of a task.
 
-    WAITING in its lane, DELAYED until its time comes, RELEASED to the broker's queue, RUNNING, or
-    UNKNOWN: unlimited, ended, or never seen.
+    WAITING in its lane, DELAYED until its time comes, RELEASING while it is published to a broker elsewhere,
+    RELEASED to the broker's queue, RUNNING, or UNKNOWN: unlimited, ended, or never seen.
     """
 
     WAITING = "waiting"
     DELAYED = "delayed"
+    RELEASING = "releasing"
     RELEASED = "released"
     RUNNING = "running"
     UNKNOWN = "unknown"

@@ -17,6 +17,7 @@ from ..limits.regulator import closure_us
 from .demand import HORIZON_S, Demand, Presence
 from .explanation import Explanation, explanation
 from .lane import Lane
+from .outbox import SCRIPTS as OUTBOX_SCRIPTS
 from .pipeline import run_many
 
 SECOND_US = 1_000_000
@@ -40,7 +41,7 @@ _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
 _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED = _script("withdraw"), _script("discard_lane"), _script("discard_delayed")
 SCRIPTS = (
     _SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS,
-    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, _DEMAND,
+    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, _DEMAND, *OUTBOX_SCRIPTS,
 )  # fmt: skip
 # Stands where an expired task has the limit that held it; no limit has such a name.
 _REVOKED = "\x1drevoked"

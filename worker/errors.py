@@ -20,12 +20,20 @@ class UnroutableTask(TurgorError, ValueError):
 
 
 class UnsupportedBroker(TurgorError, ValueError):
-    """Turgor releases tasks inside Redis, so the broker must be Redis or Valkey. Change `broker_url`."""
+    """Work waits in Redis or Valkey, and the broker is neither. Say which to use: `Turgor(app, redis=…)`."""
 
     def __init__(self, scheme: str) -> None:
         super().__init__(
-            f"broker {scheme}://: Turgor works with a Redis or Valkey broker (redis://, rediss://, redis+socket://). Change broker_url."
+            f"broker {scheme}://: work waits in Redis or Valkey, and the broker is neither. Say where: "
+            "Turgor(app, redis='redis://localhost:6379/0')"
         )
+
+
+class InvalidRedisUrl(TurgorError, ValueError):
+    """The URL where work is to wait cannot be used. Correct `Turgor(app, redis=…)`."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"redis={url!r}: {reason}. Give a URL such as redis://localhost:6379/0, rediss:// or unix://")
 
 
 class InvalidBrokerUrl(TurgorError, ValueError):

@@ -25,9 +25,10 @@ from ..scheduler.scheduler import SECOND_US, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
-from .errors import UnroutableTask, UnsupportedProtocol
+from .errors import UnsupportedProtocol
 from .purge import PurgingConnection
 from .receipt import Receipt, take_receipt
+from .routing import target_queue
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -203,7 +204,7 @@ class GateProducer:
         properties["priority"] = properties.get("priority") or 0
         if expiration is not None:
             properties["expiration"] = str(int(expiration * 1000))
-        queue = self._queue(exchange_name, routing_key, declare or [])
+        queue = target_queue(self._turgor, self._producer, exchange_name, routing_key, declare or [])
 
         def waiting() -> WaitingTask:
             return self._waiting(
@@ -265,18 +266,6 @@ class GateProducer:
             return self._turgor.forecasts.expect(task)
         except UNREACHABLE:  # the task is submitted, and that is what counts
             return None
-
-    def _queue(self, exchange: str, routing_key: str, declare: list[Any]) -> str:
-        """The one queue that the broker would route the message to."""
-        if not exchange:
-            return routing_key
-        for entity in declare:
-            self._producer.maybe_declare(entity)
-        channel = self._producer.channel
-        queues = [] if channel.typeof(exchange).type == "fanout" else sorted(channel._lookup(exchange, routing_key))
-        if len(queues) != 1:
-            raise UnroutableTask(exchange, routing_key, queues)
-        return queues[0]
 
 
 _RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")

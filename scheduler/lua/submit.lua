@@ -40,6 +40,7 @@ end
 -- include: scopes.lua
 -- include: charge.lua
 -- include: envelope.lua
+-- include: outbox.lua
 definitions.use_current()
 local group, own = scopes.of_lane(lane_name)
 local cost = {requests = tonumber(weight), tokens = tonumber(tokens), priority = group.priority}
@@ -62,7 +63,7 @@ local function nobody_is_before()
   end
   for _, scope in ipairs(own) do
     for _, each in ipairs(scope.limits) do
-      if occupied[scope.name .. '|' .. each.rule.unit] then
+      if occupied[each.scope .. '|' .. each.rule.unit] then
         return false
       end
     end
@@ -78,7 +79,11 @@ local function release_at_once()
     task = task, fence = fence, claimant = '', lane = lane_name, deadline = deadline, released_at = now,
     requests = cost.requests, tokens = cost.tokens, charged = lease.charged(own, cost),
   })
-  redis.call('LPUSH', group.queue, envelope(message, fence))
+  if outbox.is_for(group.queue) then
+    outbox.add(task, fence)
+  else
+    redis.call('LPUSH', group.queue, envelope(message, fence))
+  end
 end
 
 if due == now and max_wait_us == '' and nobody_is_before() then

@@ -32,6 +32,8 @@ FOR_EVER = {
     "refill",
     "estimates",
     "run_times",
+    "emptied",
+    "outbox_bell",
 }
 FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
 
@@ -52,6 +54,7 @@ def compare(model: Model, state: State) -> None:
     }
     assert state.deadlines == {name: flight.deadline_us for name, flight in model.flights.items()}
     assert state.queues == {name: queue for name, queue in model.queues.items() if queue}
+    assert state.releasing == {task: score for (_, task), score in model.releasing.items()}
     assert state.unclaimed == model.unclaimed()
     assert state.redelivered == model.redelivered
     _compare_limits(model, state)

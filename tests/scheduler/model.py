@@ -13,12 +13,13 @@ call did, works out by itself what that means, and fails where a promise is brok
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.scheduler.lane import Lane
+from turgor.scheduler.outbox import Release, Taken
 from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled, Submitted, WaitingTask
 
 from .accounts import Accounts, Clock, Spent
@@ -29,6 +30,12 @@ from .regulators import Regulators, throttled_scope
 DEFAULT_AHEAD = 100
 MOST_REFILLED = 4
 DONE_FOR_US = 60 * SECOND_US
+# How the outbox of a broker elsewhere is called, and the list of the test that stands for that broker's queue.
+OUTBOX = "{turgor:test}:outbox:"
+ELSEWHERE = "elsewhere:"
+# What may lie in such a queue is asked for so often in the time of a claim, for so many of these times.
+ASKED_IN_A_CLAIM = 4
+PATIENCE = 20
 
 
 @dataclass
@@ -39,6 +46,7 @@ class Flight:
     fence: str
     deadline_us: int
     spent: list[Spent]
+    released_us: int
     claimant: str | None = None
     started_us: int = 0
     settled: int | None = None
@@ -69,6 +77,8 @@ class Model:
         self.expires_us: dict[str, int] = {}
         self.flights: dict[str, Flight] = {}
         self.queues: dict[str, list[bytes]] = {}
+        self.releasing: dict[tuple[str, str], float] = {}  # by fence and task
+        self.emptied_us: dict[str, int] = {}
         self.gone: dict[bytes, int] = {}
         self.expired: set[str] = set()
         self.workers: dict[str, dict[str, tuple[int, int]]] = {}
@@ -126,9 +136,9 @@ class Model:
             key=lambda flight: (flight.deadline_us, flight.task.task.encode()),
         )
         for flight in lapsed:
-            if flight.claimant is None and self._envelope(flight) in self.queues.get(flight.task.lane.queue, ()):
+            if wait_us := self._look_again_in_us(flight):
                 if state.deadlines.get(flight.task.task) != flight.deadline_us:
-                    flight.deadline_us = self.now_us + self._claim_within_us
+                    flight.deadline_us = self.now_us + wait_us
             elif recovered:
                 recovered -= 1
                 self._take_back(flight)
@@ -149,6 +159,55 @@ class Model:
         self.governing = state.version
         self._settle(state, released=dispatched.released)
         check_next(self, state, dispatched.next_in_s)
+
+    def _look_again_in_us(self, flight: Flight) -> int | None:
+        """How long a release is left alone that has lapsed; None if it is lost."""
+        queue, claim_us = flight.task.lane.queue, self._claim_within_us
+        if flight.claimant is not None:
+            return None
+        if not queue.startswith(OUTBOX):
+            return claim_us if self._envelope(flight) in self.queues.get(queue, ()) else None
+        if (flight.fence, flight.task.task) in self.releasing:
+            return claim_us
+        published_us = flight.deadline_us - claim_us
+        is_lost = self.emptied_us.get(queue, 0) > published_us or self.now_us - flight.released_us > PATIENCE * claim_us
+        return None if is_lost else claim_us // ASKED_IN_A_CLAIM
+
+    def took(self, taken: Taken, most: int, within_us: int, state: State) -> None:
+        """A publisher has taken releases."""
+        due = sorted((score, entry) for entry, score in self.releasing.items() if score <= self.now_us)[:most]
+        valid = [entry for _, entry in due if self._is_to_be_published(*entry)]
+        assert sorted((str(each.fence), each.task) for each in taken.releases) == sorted(valid)
+        for each in taken.releases:
+            assert each.envelope == self._envelope(self.flights[each.task])
+        for _, entry in due:
+            del self.releasing[entry]
+        self.releasing |= dict.fromkeys(valid, self.now_us + within_us)
+        next_us = max(0, min(self.releasing.values()) - self.now_us) if self.releasing else None
+        assert next_us == (None if taken.next_in_s is None else round(taken.next_in_s * SECOND_US))
+        self._settle(state)
+
+    def _is_to_be_published(self, fence: str, task: str) -> bool:
+        flight = self.flights.get(task)
+        return flight is not None and flight.fence == fence and flight.claimant is None
+
+    def published(self, releases: Iterable[Release]) -> None:
+        """The broker elsewhere has these; nobody has confirmed them yet."""
+        for each in releases:
+            self.queues.setdefault(ELSEWHERE + each.queue, []).insert(0, each.envelope)
+
+    def confirmed(self, releases: Iterable[Release], state: State) -> None:
+        for each in releases:
+            self.releasing.pop((str(each.fence), each.task), None)
+            if self._is_to_be_published(str(each.fence), each.task):
+                self.flights[each.task].deadline_us = self.now_us + self._claim_within_us
+        self._settle(state)
+
+    def given_back(self, releases: Iterable[Release], state: State) -> None:
+        for each in releases:
+            if (str(each.fence), each.task) in self.releasing:
+                self.releasing[str(each.fence), each.task] = each.fence
+        self._settle(state)
 
     def _expire(self, state: State) -> None:
         """What has waited too long leaves its place; what was released in time is left alone."""
@@ -318,11 +377,14 @@ class Model:
         assert waiting[:1] == [task.task], f"{task.task} was released, and {waiting[:1]} is first in its lane"
         del waiting[0]
         self.regulators.release(task)
-        flight = Flight(task, fence, self.now_us + self._claim_within_us, self.accounts.release(task))
+        flight = Flight(task, fence, self.now_us + self._claim_within_us, self.accounts.release(task), self.now_us)
         self.flights[task.task] = flight
         unclaimed = self.unclaimed().get(task.lane.queue, 0)
         assert unclaimed <= self.room_of(task.lane.queue), f"{unclaimed} lie in {task.lane.queue}"
-        self.queues.setdefault(task.lane.queue, []).insert(0, self._envelope(flight))
+        if task.lane.queue.startswith(OUTBOX):
+            self.releasing[fence, task.task] = int(fence)
+        else:
+            self.queues.setdefault(task.lane.queue, []).insert(0, self._envelope(flight))
 
     def _envelope(self, flight: Flight) -> bytes:
         fence = flight.fence.encode()

@@ -24,6 +24,7 @@ from turgor.limits.registry import LimitsRegistry
 from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane, Priority
+from turgor.scheduler.outbox import Outbox, Release, Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled, Submitted, WaitingTask
 
 EPOCH_US = 1_700_000_000_000_000
@@ -98,6 +99,7 @@ class Realm:
     ) -> None:
         self.client, self.keys = client, Keys(name)
         self.scheduler = Scheduler(client, self.keys, claim_within_s=claim_within_s, lease_s=lease_s)
+        self.outbox = Outbox(client, self.keys, claim_within_s=claim_within_s)
         self.regulator = Regulator(client, self.keys)
         self.now_us = EPOCH_US
         self._tokens = (b"%08d" % number for number in itertools.count())
@@ -148,6 +150,12 @@ class Realm:
         """What kombu does: the oldest message leaves the broker's queue."""
         envelope = cast("bytes | None", self.client.rpop(queue))
         return Message.read(envelope) if envelope else None
+
+    def take_releases(self, most: int = 100, within_s: float = 20.0) -> Taken:
+        return self.outbox.take(most, within_s, now_us=self.now_us)
+
+    def confirm(self, releases: Iterable[Release]) -> int:
+        return self.outbox.confirm(releases, now_us=self.now_us)
 
     def claim(self, message: Message, claimant: str = "worker") -> bool:
         return self.scheduler.claim(*message, claimant, now_us=self.now_us)
@@ -336,6 +344,11 @@ class State:
     def deadlines(self) -> dict[str, int]:
         """When each lease lapses."""
         return {task: int(time) for task, time in self.keys.get("leases", {}).items()}
+
+    @cached_property
+    def releasing(self) -> dict[str, float]:
+        """What lies in the outbox, by task: the fence of what nobody has taken, or when another may take it."""
+        return {entry.partition(RECORD)[2]: score for entry, score in self.keys.get("releasing", {}).items()}
 
     @cached_property
     def unclaimed(self) -> dict[str, int]:

@@ -19,16 +19,18 @@ from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane
+from turgor.scheduler.outbox import Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
 
 from .checks import check_demand, check_empty, check_nothing_is_left
-from .model import Model
+from .model import ELSEWHERE, OUTBOX, Model
 from .mutants import MUTANTS, Mutant
 from .realm import Message, Realm
 from .regulators import throttled_scope
 
 CLAIM_WITHIN_S, LEASE_S = 5.0, 10.0
-QUEUES = ("q", "q2")
+QUEUES = ("q", "q2", OUTBOX + "q3")
+PUBLISH_WITHIN_S = 20.0
 SCOPES = (
     TaskScopes(),
     TaskScopes("api"),
@@ -96,7 +98,9 @@ ticks = st.sampled_from(
 )
 numbers = st.integers(0, 99)
 palettes = st.lists(
-    st.builds(lanes_of, st.sampled_from(SCOPES), st.sampled_from([(5,), (5,), (0, 9)]), st.sampled_from(["q", "q", "q2"])),
+    st.builds(
+        lanes_of, st.sampled_from(SCOPES), st.sampled_from([(5,), (5,), (0, 9)]), st.sampled_from(["q", "q", "q2", OUTBOX + "q3"])
+    ),
     min_size=1,
     max_size=4,
 )
@@ -267,6 +271,37 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.whole = False
         raise AssertionError(message)
 
+    # Publishers
+
+    @rule(most=st.sampled_from([1, 100]), dies=st.sampled_from(["", "", "before", "after"]), gives_back=st.booleans())
+    def publish_releases(self, most: int, dies: str, gives_back: bool) -> None:
+        """A publisher takes releases, and publishes them; it may die before it has, or before it has said so."""
+        taken = self._take_releases(most)
+        if dies == "before":
+            if gives_back:
+                self.realm.outbox.give_back(taken.releases)
+                self.model.given_back(taken.releases, self.realm.state())
+            return
+        for each in taken.releases:
+            self.realm.client.lpush(ELSEWHERE + each.queue, each.envelope)
+        self.model.published(taken.releases)
+        if not dies:
+            self._now()
+            self.realm.confirm(taken.releases)
+            self.model.confirmed(taken.releases, self.realm.state())
+            self.whole = True
+
+    def _take_releases(self, most: int) -> Taken:
+        self._now()
+        taken = self.realm.take_releases(most, PUBLISH_WITHIN_S)
+        for queue in taken.asked:
+            if not self.model.queues.get(ELSEWHERE + queue):
+                self.realm.outbox.seen_empty(queue, taken.at_us)
+                self.model.emptied_us[OUTBOX + queue] = taken.at_us
+        self.model.took(taken, most, round(PUBLISH_WITHIN_S * SECOND_US), self.realm.state())
+        self.whole = True
+        return taken
+
     # Time
 
     @rule(by_us=ticks)
@@ -290,7 +325,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(
         worker=st.sampled_from(["w1", "w2"]),
         slots=st.sampled_from([0, 1, 2, 5]),
-        queues=st.sampled_from([("q",), ("q2",), QUEUES]),
+        queues=st.sampled_from([("q",), ("q2",), QUEUES[2:], QUEUES]),
     )
     def attend(self, worker: str, slots: int, queues: tuple[str, ...]) -> None:
         self._now()
@@ -301,7 +336,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _take(self) -> Message | None:
         """The next message of the broker leaves its queue, and a worker has it in hand."""
-        for queue in QUEUES:
+        for queue in (*QUEUES, ELSEWHERE + "q3"):
             if self.model.queues.get(queue):
                 message = self.realm.take(queue)
                 assert message is not None
@@ -440,7 +475,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.realm.now_us <= deadline_us, f"{list(self.model.tasks)} are still here"
 
     def _work(self) -> None:
-        while self.in_hand or any(self.model.queues.values()):
+        while True:
+            self.publish_releases(100, "", False)
+            if not self.in_hand and not any(self.model.queues.values()):
+                return
             self.run(1)
 
     def _longest_us(self) -> int:

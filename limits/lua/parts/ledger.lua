@@ -90,14 +90,9 @@ local function state_of(limit)
   return state
 end
 
--- What a cost comes to under one rule. Work that was accepted before its limit was lowered may cost
--- more than the limit holds now: then it takes all of it, in its turn.
-local function units_of(rule, cost)
-  local units = cost[rule.unit]
-  return rule.kind.one_each and units or math.min(units, rule.capacity)
-end
-
--- When every limit would admit its units, and the limit that is the last to do so.
+-- When every limit would admit its units, and the limit that is the last to do so. Work that was accepted
+-- before its limit was lowered may cost more than the limit holds now: then it takes all of it, in its turn.
+-- This and `ledger.apply` are run for each limit of each task, so they call nothing that they need not.
 function ledger.last_to_allow(scopes, cost)
   local latest, binding = now, nil
   for i = 1, #scopes do
@@ -105,14 +100,14 @@ function ledger.last_to_allow(scopes, cost)
     for j = 1, #limits do
       local limit = limits[j]
       local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
-      local units = units_of(rule, cost)
+      local units, capacity = cost[rule.unit], rule.capacity
       if units > 0 then
-        local allow_at = rule.kind.allow_at(rule, state_of(limit), units)
-        if rule.again_at and allow_at > now then
-          allow_at = math.min(allow_at, rule.again_at)
-        end
+        local allow_at = rule.kind.allow_at(rule, limit.state or state_of(limit), units < capacity and units or capacity)
         if allow_at > latest then
-          latest, binding = allow_at, limit
+          allow_at = rule.again_at and math.min(allow_at, rule.again_at) or allow_at
+          if allow_at > latest then
+            latest, binding = allow_at, limit
+          end
         end
       end
     end
@@ -138,9 +133,10 @@ function ledger.apply(verb, scopes, cost, holder, deadline)
     for j = 1, #limits do
       local limit = limits[j]
       local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
-      local units, act = units_of(rule.stated or rule, cost), rule.kind[verb]
+      local units, act = cost[rule.unit], rule.kind[verb]
       if act and units > 0 then
-        act(rule, state_of(limit), units, holder, deadline)
+        local capacity = (rule.stated or rule).capacity
+        act(rule, limit.state or state_of(limit), units < capacity and units or capacity, holder, deadline)
         ledger.changed[limit.key] = limit
       end
     end
@@ -155,7 +151,7 @@ end
 -- Whether the limit refuses the cost for its priority alone: what is left is reserved.
 function ledger.is_reserved(limit, cost)
   return limit.rule.below ~= nil and ledger.met_by(limit.rule, cost).is_below == true
-    and limit.rule.kind.allow_at(limit.rule, state_of(limit), units_of(limit.rule, cost)) <= now
+    and limit.rule.kind.allow_at(limit.rule, state_of(limit), math.min(cost[limit.rule.unit], limit.rule.capacity)) <= now
 end
 
 function ledger.remaining(limit)

@@ -32,7 +32,7 @@ local function of_others(self, gate_key, position, rank)
 end
 
 local function tasks_before(self, position)
-  for _, each in ipairs(self.gates) do
+  for _, each in ipairs(lane.gates(self)) do
     local gate_key = key('gate:' .. each.id)
     local rank = redis.call('ZRANK', gate_key, self.name)
     if rank then

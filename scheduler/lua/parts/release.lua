@@ -1,9 +1,10 @@
 -- include: lane.lua
 -- include: charge.lua
 -- include: envelope.lua
+-- include: outbox.lua
 --
--- Moves a waiting task to its broker queue and opens its lease, in one step with whatever charged
--- its limits: a crash anywhere can neither lose the task nor release it twice.
+-- Moves a waiting task to its broker queue, or to the outbox if that is elsewhere, and opens its lease, in one step
+-- with whatever charged its limits: a crash anywhere can neither lose the task nor release it twice.
 local MESSAGE = key('message')
 -- Releases are made one by one and written together: so many at a time.
 local BATCH = 50
@@ -20,9 +21,13 @@ end
 local function write_messages()
   local messages, sent = redis.call('HMGET', MESSAGE, unpack(release.tasks)), {}
   for i, queue in ipairs(release.queues) do
-    local envelopes = sent[queue] or {}
-    envelopes[#envelopes + 1] = envelope(messages[i], release.fences[i])
-    sent[queue] = envelopes
+    if outbox.is_for(queue) then
+      outbox.add(release.tasks[i], release.fences[i])
+    else
+      local envelopes = sent[queue] or {}
+      envelopes[#envelopes + 1] = envelope(messages[i], release.fences[i])
+      sent[queue] = envelopes
+    end
   end
   for queue, envelopes in pairs(sent) do
     redis.call('LPUSH', queue, unpack(envelopes))

@@ -9,7 +9,8 @@ end
 local function standing(task, lane_name, weight, tokens)
   local held = lease.of(task)
   if held then
-    return {lease.is_claimed(held) and 'running' or 'released', 0, '', '', 0, -1, 0}
+    local is_releasing = redis.call('ZSCORE', outbox.releasing, outbox.entry(task, held.fence))
+    return {lease.is_claimed(held) and 'running' or is_releasing and 'releasing' or 'released', 0, '', '', 0, -1, 0}
   end
   definitions.use_current()
   local element = lane.element(weight, tokens, task)

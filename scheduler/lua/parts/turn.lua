@@ -11,7 +11,8 @@ local TURN = '\30([^\29]*)\29([^\29]*)\29([^\30]*)'
 local NONE = {}
 local turn = {lanes = {}, changed = {}}
 
-local function is_any_kept()
+-- Whether any lane keeps or owes anything.
+function turn.is_any_kept()
   if turn.found == nil then
     turn.found = redis.call('EXISTS', TURNS) == 1
   end
@@ -22,7 +23,7 @@ local function of(name)
   local self = turn.lanes[name]
   if not self then
     self = {tags = NONE, debts = NONE}
-    local stored = is_any_kept() and redis.call('HGET', TURNS, name)
+    local stored = turn.is_any_kept() and redis.call('HGET', TURNS, name)
     if stored then
       self.tags, self.debts = {}, {}
       for gate, tag, debt in string.gmatch(stored, TURN) do
@@ -63,10 +64,12 @@ function turn.settle(name, gate)
 end
 
 -- The lane is released. Where it had no turn, and others wait or have had theirs, it owes what it cost.
-function turn.spend(lane, cost)
+function turn.spend(lane, gates, cost)
   local name, self, debts = lane.name, of(lane.name), NONE
-  for _, each in ipairs(lane.gates) do
-    if not self.tags[each.id] and (is_any_kept() or not each.is_empty and fair_queue.peek(each)) then
+  local is_any_kept = turn.is_any_kept()
+  for i = 1, #gates do
+    local each = gates[i]
+    if (is_any_kept or not each.is_empty and fair_queue.peek(each)) and not self.tags[each.id] then
       debts = debts == NONE and {} or debts
       debts[each.id] = cost[each.unit] * lane.stretch
     end
@@ -106,7 +109,7 @@ function turn.save()
     local record = encode(turn.lanes[name])
     if record ~= '' then
       redis.call('HSET', TURNS, name, record)
-    elseif is_any_kept() then
+    elseif turn.is_any_kept() then
       redis.call('HDEL', TURNS, name)
     end
   end
