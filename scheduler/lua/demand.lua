@@ -131,12 +131,11 @@ local lanes, last = {}, nil
 local function add(service, waiting, requests, tokens, own, without_loop)
   local entry = {service, waiting, requests, tokens}
   for _, scope in ipairs(own) do
-    if not (without_loop and string.sub(scope.name, 1, 5) == 'loop:') then
-      for _, limit in ipairs(scope.limits) do
-        local place = place_of(limit)
-        if place then
-          entry[#entry + 1] = place
-        end
+    for _, limit in ipairs(scope.limits) do
+      local is_left_out = without_loop and string.sub(limit.scope, 1, 5) == 'loop:'
+      local place = not is_left_out and place_of(limit)
+      if place then
+        entry[#entry + 1] = place
       end
     end
   end
