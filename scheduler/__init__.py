@@ -3,6 +3,7 @@
 from .demand import Demand, LaneDemand, LimitSupply, Presence
 from .desired_workers import Binding, DesiredWorkers, desired_workers
 from .dispatcher import Dispatcher
+from .errors import QueueFull
 from .explanation import Explanation, Held, TaskState
 from .lane import Lane, Priority
 from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, Submitted, WaitingTask
@@ -24,6 +25,7 @@ __all__ = [
     "LimitSupply",
     "Presence",
     "Priority",
+    "QueueFull",
     "Scheduler",
     "Settled",
     "Submitted",

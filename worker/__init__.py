@@ -1,6 +1,7 @@
 """Where it runs: the Celery side of Turgor."""
 
 from ..scheduler.desired_workers import DesiredWorkers
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
@@ -41,6 +42,7 @@ __all__ = [
     "LoopStatus",
     "NoRunningTask",
     "Priority",
+    "QueueFull",
     "TaskState",
     "Throttled",
     "Turgor",
