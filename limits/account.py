@@ -34,6 +34,8 @@ class Account:
     scopes:
         Names of the scopes, also of those without limits, which can be paused or closed too. Left out: those
         of the limits.
+    is_below:
+        Whether a part of the limits is reserved for higher priorities. Those do not stand in its line.
 
     Attributes
     ----------
@@ -80,6 +82,7 @@ class Account:
         called: str = "",
         *,
         reports_to: str = "",
+        is_below: bool = False,
     ) -> None:
         self.called = called
         self.limits = tuple(limits)
@@ -92,7 +95,8 @@ class Account:
         self.has_slots = any(limit.kind is LimitKind.IN_FLIGHT for _, limit in settled)
         self.has_tokens = any(limit.unit is Unit.TOKENS for _, limit in settled)
         limited = dict.fromkeys(scope for scope, _ in self.limits)
-        self.line = _line_of(limited or self.scopes) if self.is_asked else ""
+        rank = ("below",) if is_below else ()
+        self.line = _line_of((*(limited or self.scopes), *rank)) if self.is_asked else ""
         self.early = "".join(f"{scope} {limit.id}\x1f" if opens_early(limit) else "\x1f" for scope, limit in self.limits)
         self.opens = "\x1f".join(f"{scope} {limit.id}" for scope, limit in settled)
         self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
