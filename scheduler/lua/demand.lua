@@ -80,9 +80,8 @@ function supply.window(limit)
     return ledger.remaining(limit) + rule.capacity * horizon / rule.period, -1, 0
   end
   -- The same window, as it will be then if nothing more is charged.
-  local state = rule.kind.load(limit.key)
   now = now + horizon
-  local until_then = rule.kind.remaining(rule, state)
+  local until_then = rule.kind.remaining(rule, rule.kind.load(limit.key, rule))
   now = now - horizon
   return until_then, -1, 0
 end
