@@ -67,6 +67,7 @@ local function save_state()
   ledger.save()
   lane.save()
   release.save()
+  capped.save()
   ready.save()
   gate.save()
 end
