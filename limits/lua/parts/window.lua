@@ -22,7 +22,7 @@ local HEADER_BYTES = 16
 local window = {}
 
 function window.load(key)
-  local state = {used = 0, held = 0, pairs = '', first = 1}
+  local state = {used = 0, held = 0, pairs = '', first = 1, is_current = false}
   local packed = redis.call('GET', key)
   if packed then
     state.used, state.held = struct.unpack('<dd', packed)
