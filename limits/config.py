@@ -28,7 +28,9 @@ from .scope_table import ScopeTables, ServiceName, ServiceTable, Table
 from .task_mapping import Endpoints, TaskMapping, TaskPattern, TaskTarget
 
 if TYPE_CHECKING:
+    from .backlog_table import BacklogTable
     from .limit import Limit
+    from .scope_table import ScopeTable
 
 _DIGEST_LENGTH = 16
 
@@ -127,16 +129,24 @@ class LimitsConfig(Table):
         Every scope that the config names is there, so that it is known, even with no limits of its own;
         `global` is there when it has limits.
         """
-        found: dict[str, tuple[Limit, ...]] = {}
-        if limits := self.global_.limits():
-            found[GLOBAL] = limits
-        for service, table in self.services.items():
-            found[f"service:{service}"] = table.limits()
-            for endpoint, endpoint_table in table.endpoints.items():
-                found[f"endpoint:{service}/{endpoint}"] = endpoint_table.limits()
-        found |= {f"loop_type:{name}": table.limits() for name, table in self.loop_types.items()}
-        found |= {f"loop:{name}": table.limits() for name, table in self.loops.items()}
+        found = {scope: table.limits() for scope, table in self._tables().items()}
+        if not found[GLOBAL]:
+            del found[GLOBAL]
         return found
+
+    def backlogs(self) -> dict[str, BacklogTable]:
+        """The caps on what waits, by scope name, templates included."""
+        named = self._tables()
+        return {scope: table.backlog for scope, table in named.items() if table.backlog is not None}
+
+    def _tables(self) -> dict[str, ScopeTable]:
+        """Each scope's table, by scope name, templates included."""
+        found: dict[str, ScopeTable] = {GLOBAL: self.global_}
+        for service, table in self.services.items():
+            found[f"service:{service}"] = table
+            found |= {f"endpoint:{service}/{name}": each for name, each in table.endpoints.items()}
+        found |= {f"loop_type:{name}": table for name, table in self.loop_types.items()}
+        return found | {f"loop:{name}": table for name, table in self.loops.items()}
 
     def order(self) -> dict[str, dict[str, float]]:
         """What says in which order work is served, by scope.

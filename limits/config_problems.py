@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .backlog_table import BacklogTable
 from .breaker_table import AdaptiveTable, BreakerTable
 from .errors import InvalidScope
 from .order_table import GlobalTable, LoopTable
@@ -34,6 +35,13 @@ _REMEDIES = {
     "bool_type": "true or false",
     "string_unicode": "text that UTF-8 can write",
 }
+_TABLES = {
+    "token_limits": "a table, such as { per_minute = 100_000 }",
+    "backlog": "a table, such as { limit = 10_000 }",
+    "breaker": "true, or a table such as { failure_ratio = 0.5 }",
+    "adaptive": "true, or a table such as { floor = 0.1 }",
+}
+_INNER = {"backlog": BacklogTable, "reserve": Reserve, "breaker": BreakerTable, "adaptive": AdaptiveTable}
 _KEY_MARK = "[key]"
 
 
@@ -88,12 +96,8 @@ def _remedy(error: ErrorDetails) -> str:
             return "a number above 0, and at most 1"
         case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
-        case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
-            return "a table, such as { per_minute = 100_000 }"
-        case ("services", _, "breaker"):
-            return "true, or a table such as { failure_ratio = 0.5 }"
-        case ("services", _, "adaptive"):
-            return "true, or a table such as { floor = 0.1 }"
+        case ("global", key) | (_, _, key) | (_, _, "endpoints", _, key) if key in _TABLES:
+            return _TABLES[key]
         case _:
             pass
     return _REMEDIES.get(error["type"], "a value of the kind that the documentation shows")
@@ -118,12 +122,8 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return LoopTable.model_fields
         case ("services", _, "endpoints", _) | ("loop_types", _):
             return ScopeTable.model_fields
-        case ("global", "reserve") | (_, _, "reserve") | (_, _, "endpoints", _, "reserve"):
-            return Reserve.model_fields
-        case ("services", _, "breaker"):
-            return BreakerTable.model_fields
-        case ("services", _, "adaptive"):
-            return AdaptiveTable.model_fields
+        case ("global", key) | (_, _, key) | (_, _, "endpoints", _, key) if key in _INNER:
+            return _INNER[key].model_fields
         case (*_, int()):
             return Window.model_fields
         case _:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from .backlog_table import BacklogTable
 from .breaker_table import AdaptiveSwitch, AdaptiveTable, BreakerSwitch
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
@@ -157,6 +158,8 @@ class ScopeTable(Table):
         Limits counted in tokens.
     shadow:
         Whether all limits of this table only count and report, and never hold anything back.
+    backlog:
+        How much of the scope's work may wait; see `BacklogTable`.
     reserve:
         A part of each limit of this table that is kept for high priorities; None for none.
     """
@@ -170,6 +173,7 @@ class ScopeTable(Table):
     max_in_flight: Count | None = None
     token_limits: TokenLimits = TokenLimits()
     shadow: bool = False
+    backlog: BacklogTable | None = None
     reserve: OptionalReserve = None
 
     @field_validator("reserve")

@@ -1,5 +1,6 @@
 """Where it runs: the Celery side of Turgor."""
 
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
@@ -37,6 +38,7 @@ __all__ = [
     "LoopStatus",
     "NoRunningTask",
     "Priority",
+    "QueueFull",
     "TaskState",
     "Throttled",
     "Turgor",

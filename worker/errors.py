@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..limits.errors import CostTooLarge, TurgorError
+from ..scheduler.errors import QueueFull
 
 
 class UnroutableTask(TurgorError, ValueError):
@@ -67,17 +68,19 @@ class NoRunningTask(TurgorError, RuntimeError):
 
 
 class BatchRefused(TurgorError):
-    """Calls of a batch cost more than a limit ever holds. All others are submitted. Lower their cost, or raise the limit.
+    """Calls of a batch cost more than a limit ever holds, or found no room to wait. All others are submitted.
+
+    Lower their cost or raise the limit; submit those that found no room later, or raise the backlog.
 
     Attributes
     ----------
     results:
         The results of all calls, in their order. Those of the refused calls never come.
     refused:
-        Why, by the number of the call.
+        Why, by the number of the call: `CostTooLarge` or `QueueFull`.
     """
 
-    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge]) -> None:
+    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge | QueueFull]) -> None:
         self.results, self.refused = list(results), dict(refused)
         first, why = next(iter(self.refused.items()))
         super().__init__(f"{len(refused)} of {len(results)} calls are refused; call {first}: {why}")

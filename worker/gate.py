@@ -19,11 +19,13 @@ from ..limits.config import LimitsConfig
 from ..limits.errors import CostTooLarge, ServerUnreachable
 from ..limits.server import UNREACHABLE, without_password
 from ..limits.token_budget import TokenBudget, TokenBudgets
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
+from .continuation import goes_on, repeats
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
 from .errors import UnsupportedProtocol
 from .purge import PurgingConnection
@@ -128,7 +130,9 @@ class Gate:
         headers["eta"] = None
         if asked is not None:
             headers[FORECAST_HEADER] = True
-        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us, receipt=asked)
+        return GateProducer(
+            producer, self._turgor, call, limited=limited, due_us=due_us, continues=repeats(headers), receipt=asked
+        )
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -171,10 +175,12 @@ class GateProducer:
         *,
         limited: bool,
         due_us: int | None,
+        continues: bool,
         receipt: Receipt | None,
     ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
         self._limited, self._due_us, self._receipt = limited, due_us, receipt
+        self._continues = continues
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -226,6 +232,10 @@ class GateProducer:
             while True:
                 try:
                     return self._submit(waiting(), policy)
+                except QueueFull:
+                    if self._continues or not goes_on():
+                        raise
+                    self._continues = True
                 except CostTooLarge as error:
                     if self._call.tokens_are is None or error.cost != self._call.tokens:
                         raise
@@ -248,6 +258,7 @@ class GateProducer:
             tokens=self._call.tokens or 0,
             due_us=self._due_us,
             max_wait_s=self._call.max_wait,
+            continues=self._continues,
         )
 
     def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:

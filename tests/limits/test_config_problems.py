@@ -12,7 +12,7 @@ from turgor.limits.errors import ConfigError
 
 SCOPE_KEYS = (
     "requests_per_second, requests_per_minute, requests_per_hour, requests_per_day, windows, burst_capacity, "
-    "max_in_flight, token_limits, shadow, reserve"
+    "max_in_flight, token_limits, shadow, backlog, reserve"
 )
 GLOBAL_KEYS, LOOP_KEYS = f"{SCOPE_KEYS}, priority_ageing", f"{SCOPE_KEYS}, fair_weight"
 SERVICE_KEYS = f"{SCOPE_KEYS}, endpoints, on_unreachable, local_share, breaker, adaptive"
@@ -50,6 +50,23 @@ def problems_in(text: str) -> list[str]:
         ),
         ("token_limits = {per_minute = 0}", "token_limits.per_minute: 0 is not allowed; use a whole number of at least 1"),
         ("token_limits = 5", "token_limits: 5 is not allowed; use a table, such as { per_minute = 100_000 }"),
+        ("backlog = 5", "backlog: 5 is not allowed; use a table, such as { limit = 10_000 }"),
+        ("backlog = {limit = 0}", "backlog.limit: 0 is not allowed; use a whole number of at least 1"),
+        ("backlog = {limits = 5, overflow = 'coalesce'}", "backlog.limits: unknown key; did you mean 'limit'?"),
+        ("backlog = {}", "backlog.overflow: 'reject' has no cap; add limit or bytes"),
+        (
+            "backlog = {bytes = '5 apples'}",
+            "backlog.bytes: '5 apples' is not a size; use one such as '64MB' or '1GiB', or a number of bytes",
+        ),
+        ("backlog = {bytes = 0}", "backlog.bytes: 0 is not allowed; use a whole number of bytes, or a size such as '64MB'"),
+        (
+            "backlog = {limit = 5, overflow = 'drop'}",
+            "backlog.overflow: 'drop' is not allowed; use 'reject', 'shed', 'block' or 'coalesce'",
+        ),
+        (
+            "backlog = {limit = 5, block_for = 5}",
+            "backlog.block_for: '5s' has no effect; add overflow = \"block\", or remove block_for",
+        ),
         ("windows = 5", 'windows: 5 is not allowed; use a list, such as [{ limit = 5, per = "10s" }]'),
         ("windows = {limit = 5, per = 1}", 'windows: a table is not allowed; use a list, such as [{ limit = 5, per = "10s" }]'),
         ("windows = [5]", 'windows[0]: 5 is not allowed; use a window, such as { limit = 5, per = "10s" }'),

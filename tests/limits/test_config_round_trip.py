@@ -15,6 +15,7 @@ LIMITS_TOML = """
 [global]
 requests_per_minute = 600
 burst_capacity = 50
+backlog = { limit = 10_000, bytes = "64MB" }
 priority_ageing = "5m"
 
 [services.llm_api]
@@ -32,6 +33,7 @@ requests_per_minute = 30
 
 [loops."*"]
 requests_per_minute = 10
+backlog = { limit = 100, overflow = "block", block_for = "2s" }
 fair_weight = 2
 
 [tasks]

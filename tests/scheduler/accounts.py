@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from turgor.limits.backlog_table import BacklogTable
 from turgor.limits.config import LimitsConfig
 from turgor.limits.limit import Limit, LimitKind, Unit
 from turgor.limits.scope import template_of
@@ -206,10 +207,11 @@ class Accounts:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._definitions: Mapping[str, tuple[Limit, ...]] = {}
+        self._backlogs: Mapping[str, BacklogTable] = {}
         self.of: dict[str, Account] = {}
 
     def publish(self, config: LimitsConfig) -> None:
-        self._definitions = config.definitions()
+        self._definitions, self._backlogs = config.definitions(), config.backlogs()
         for name, account in self.of.items():
             scope, _, limit_id = name.rpartition(":")
             account.change(next((limit for limit in self.rules(scope) if limit.id == limit_id), None))
@@ -217,6 +219,16 @@ class Accounts:
     def rules(self, scope: str) -> tuple[Limit, ...]:
         found = self._definitions.get(scope)
         return self._definitions.get(template_of(scope) or "", ()) if found is None else found
+
+    def cap_of(self, scope: str) -> BacklogTable | None:
+        """The cap on what waits of the scope."""
+        named = scope in self._definitions or scope in self._backlogs
+        return self._backlogs.get(scope if named else template_of(scope) or "")
+
+    def caps_of(self, lane: Lane) -> list[tuple[str, BacklogTable]]:
+        """(scope, cap) of each cap that concerns the lane."""
+        scopes = () if lane.unlimited else lane.scopes.names
+        return [(scope, cap) for scope in scopes if (cap := self.cap_of(scope))]
 
     def limits_of(self, lane: Lane) -> Iterator[tuple[str, Limit]]:
         """(scope, limit) of each limit that concerns the lane, its queue's apart."""

@@ -13,6 +13,8 @@ from .precedence import first_at, precedes
 from .realm import State, Window, bucket_is_full_us
 
 if TYPE_CHECKING:
+    from turgor.scheduler.scheduler import WaitingTask
+
     from .model import Model
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
@@ -29,6 +31,7 @@ FOR_EVER = {
     "ahead",
     "refill",
     "estimates",
+    "capped",
     "emptied",
     "outbox_bell",
 }
@@ -53,9 +56,29 @@ def compare(model: Model, state: State) -> None:
     assert state.releasing == {task: score for (_, task), score in model.releasing.items()}
     assert state.unclaimed == model.unclaimed()
     assert state.redelivered == model.redelivered
+    _compare_backlogs(model, state)
     _compare_limits(model, state)
     _check_places(state)
     _check_wakes(model, state)
+
+
+def size_of(task: WaitingTask) -> int:
+    """What its message takes: 8 bytes say since when it waits."""
+    return len(task.token) + 8 + len(task.template)
+
+
+def _compare_backlogs(model: Model, state: State) -> None:
+    """What waits is counted in each scope that has a cap; the count of a new cap grows until it is whole."""
+    expected: dict[str, tuple[int, int]] = {}
+    for name, task in model.tasks.items():
+        if name not in model.flights:
+            for scope, _ in model.accounts.caps_of(task.lane):
+                tasks, size = expected.get(scope, (0, 0))
+                expected[scope] = tasks + 1, size + size_of(task)
+    if state.filling:
+        assert all(count <= expected.get(scope, (0, 0)) for scope, count in state.backlog.items())
+    else:
+        assert state.backlog == expected
 
 
 def _compare_limits(model: Model, state: State) -> None:
@@ -94,6 +117,9 @@ def _check_wakes(model: Model, state: State) -> None:
 
 def check_next(model: Model, state: State, next_in_s: float | None) -> None:
     """A dispatch says when the next thing is due."""
+    if state.filling:
+        assert next_in_s == 0, "what waits is not counted to its end"
+        return
     next_us = math.inf if next_in_s is None else round(next_in_s * SECOND_US)
     due_us = min(state.due_us(), min(state.deadlines.values(), default=math.inf))
     assert next_us == max(0, due_us - model.now_us), f"next in {next_us}, due in {due_us - model.now_us}"

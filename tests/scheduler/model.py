@@ -23,7 +23,7 @@ from turgor.scheduler.outbox import Release, Taken
 from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled, Submitted, WaitingTask
 
 from .accounts import Accounts, Clock, Spent
-from .checks import check_next, compare
+from .checks import check_next, compare, size_of
 from .realm import Message, State
 from .regulators import Regulators, throttled_scope
 
@@ -113,6 +113,8 @@ class Model:
             self._settle(state)
             return
         assert known is not True, f"{task.task} was accepted twice"
+        if status is not Submitted.RELEASED and not task.continues:
+            assert not self.without_room(task), f"{task.task} was accepted, and there was no room"
         self.tasks[task.task] = task
         self.since[task.task] = max(self.now_us, task.due_us or 0)
         if task.max_wait_s is not None:
@@ -126,6 +128,22 @@ class Model:
         self._settle(state)
         if status is not Submitted.DELAYED:
             assert (status is Submitted.RELEASED) == (task.task in self.flights)
+
+    def refused(self, task: WaitingTask, state: State) -> None:
+        """A submit found no room. Somewhere there was none."""
+        assert self.is_known(task) is not True, f"{task.task} is known, and was refused"
+        assert not task.continues, f"{task.task} goes on with accepted work, and was refused"
+        assert self.without_room(task), f"{task.task} was refused, and there was room"
+        self._settle(state)
+
+    def without_room(self, task: WaitingTask) -> list[str]:
+        """The scopes that have no room for the task. A cap that is being filled may not know it yet."""
+        size, full = size_of(task), list[str]()
+        for scope, cap in self.accounts.caps_of(task.lane):
+            tasks, taken = self.state.backlog.get(scope, (0, 0))
+            if tasks >= (cap.limit or math.inf) or taken + size > (cap.most_bytes or math.inf):
+                full.append(scope)
+        return full
 
     def dispatched(self, dispatched: Dispatched, budget: int, state: State) -> None:
         recovered, promoted = dispatched.recovered, dispatched.promoted

@@ -121,10 +121,11 @@ class Realm:
         tokens: int = 0,
         due_in_s: float | None = None,
         max_wait_s: float | None = None,
+        continues: bool = False,
         token: bytes | None = None,
     ) -> WaitingTask:
         due_us = None if due_in_s is None else self.now_us + round(due_in_s * SECOND_US)
-        return WaitingTask(name, token or next(self._tokens), to, template(name), weight, tokens, due_us, max_wait_s)
+        return WaitingTask(name, token or next(self._tokens), to, template(name), weight, tokens, due_us, max_wait_s, continues)
 
     def submit(self, name: str, to: Lane, **options: Any) -> Submitted:
         """Submit a new task; the options are those of `task`."""
@@ -362,6 +363,17 @@ class State:
     def learned(self) -> dict[str, tuple[int, ...]]:
         """The costs that are remembered of each task, by its name."""
         return {name: QuantileState.unpack(packed).values for name, packed in self.keys.get("estimates", {}).items()}
+
+    @cached_property
+    def backlog(self) -> dict[str, tuple[int, int]]:
+        """Tasks and bytes that wait, by scope, where there is a cap."""
+        counts = {name: int(count) for stored in self._family("backlog:").values() for name, count in stored.items()}
+        return {scope: (tasks, counts[f"{scope}|bytes"]) for scope, tasks in counts.items() if not scope.endswith("|bytes")}
+
+    @cached_property
+    def filling(self) -> set[str]:
+        """The caps whose counts are not whole yet."""
+        return {cap.decode() for cap in self.keys.get("filling", ())}
 
     @cached_property
     def holding(self) -> set[str]:

@@ -18,6 +18,7 @@ from turgor.limits.errors import ConfigError, CostTooLarge
 from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.limits.scope import TaskScopes
+from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
@@ -61,6 +62,7 @@ def is_possible(table: dict[str, Any]) -> bool:
 
 counts = st.integers(1, 5)
 windows = st.fixed_dictionaries({"limit": counts, "per": st.sampled_from(["1s", "7s", "60s"])}).map(lambda window: [window])
+backlogs = st.fixed_dictionaries({"limit": st.integers(1, 6)}, optional={"bytes": st.sampled_from([100, 300])})
 shares = st.sampled_from([0.1, 0.4])
 tables = st.fixed_dictionaries(
     {},
@@ -69,6 +71,7 @@ tables = st.fixed_dictionaries(
         "max_in_flight": st.integers(1, 3),
         "token_limits": st.fixed_dictionaries({"windows": st.builds(lambda n: [{"limit": n, "per": "10s"}], st.integers(5, 20))}),
         "burst_capacity": st.just(1),
+        "backlog": backlogs,
         "reserve": st.builds(lambda share, priority: {"share": share, "priority": priority}, shares, st.sampled_from([5, 7])),
     },
 ).filter(is_possible)
@@ -183,12 +186,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         weight=st.sampled_from([1, 1, 1, 2, 3]),
         tokens=st.sampled_from([0, 0, 1, 5, 9]),
         max_wait_s=max_waits,
+        continues=st.sampled_from([False, False, True]),
     )
-    def submit(self, lanes: list[int], weight: int, tokens: int, max_wait_s: float | None) -> None:
+    def submit(self, lanes: list[int], weight: int, tokens: int, max_wait_s: float | None, continues: bool) -> None:
         for number in lanes:
-            self._submit(
-                self.realm.task(f"t{len(self.made)}", self._lane(number), weight=weight, tokens=tokens, max_wait_s=max_wait_s)
-            )
+            options: dict[str, Any] = {"weight": weight, "tokens": tokens, "max_wait_s": max_wait_s, "continues": continues}
+            self._submit(self.realm.task(f"t{len(self.made)}", self._lane(number), **options))
 
     @rule(number=numbers, after_us=ticks, max_wait_s=max_waits)
     def submit_for_later(self, number: int, after_us: int, max_wait_s: float | None) -> None:
@@ -213,6 +216,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         except CostTooLarge:
             assert self.model.accounts.too_large(task)
             self.model.nothing_happened(self.realm.state())
+        except QueueFull:
+            self.model.refused(task, self.realm.state())
         else:
             if status is not Submitted.KNOWN:
                 self.made = [*(each for each in self.made if each.task != task.task), task]
@@ -488,7 +493,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.drain()
         self.settle()
         self.realm.tick(24 * 3600)
-        self._dispatch()
+        self._dispatch_all()
         check_empty(self.model)
 
 

@@ -61,7 +61,7 @@ function definitions.of(name, template)
       limits[i] = ledger.limit(name, rule)
     end
     regulated.join(name, limits, limits)
-    scope = {name = name, limits = limits, order = rules.order or NO_RULES}
+    scope = {name = name, limits = limits, order = rules.order or NO_RULES, cap = rules.order and rules.order.cap}
     definitions.scopes[name] = scope
   end
   return scope

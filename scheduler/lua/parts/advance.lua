@@ -65,6 +65,7 @@ local function save_state()
   ledger.save()
   lane.save()
   release.save()
+  capped.save()
   ready.save()
   gate.save()
 end

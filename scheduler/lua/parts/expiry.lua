@@ -1,4 +1,5 @@
 -- include: lane.lua
+-- include: capped.lua
 -- include: memory.lua
 --
 -- Takes out a task that has waited too long. It keeps its message among the `expired`, with the
@@ -16,5 +17,7 @@ function expiry.expire(entry)
     return
   end
   local held_by = holder and holder.scope .. ' ' .. holder.rule.id or ''
-  redis.call('HSET', key('expired'), waiting.task, held_by .. '\30' .. memory.forget(waiting.task, name, whole(waiting.requests), whole(waiting.tokens)))
+  local message = memory.forget(waiting.task, name, whole(waiting.requests), whole(waiting.tokens))
+  capped.leave(self.scopes, waiting.task, #message, name)
+  redis.call('HSET', key('expired'), waiting.task, held_by .. '\30' .. message)
 end

@@ -62,13 +62,18 @@ local function admits_at(limit, units, priority)
   return ledger.allow_at(limit, cost) + periods * rule.period
 end
 
--- The time, or math.huge if nobody knows.
-function forecast.start(self, position, cost)
-  local count, latest = tasks_before(self, position) + 1, now
-  for _, scope in ipairs(self.scopes) do
+-- When all limits of these scopes will have admitted so many tasks of this cost, or math.huge if nobody knows.
+function forecast.admission(scopes, count, cost)
+  local latest = now
+  for _, scope in ipairs(scopes) do
     for _, limit in ipairs(scope.limits) do
-      latest = math.max(latest, admits_at(limit, cost[limit.rule.unit] * count, self.priority))
+      latest = math.max(latest, admits_at(limit, cost[limit.rule.unit] * count, cost.priority))
     end
   end
   return latest
+end
+
+-- The time, or math.huge if nobody knows.
+function forecast.start(self, position, cost)
+  return forecast.admission(self.scopes, tasks_before(self, position) + 1, cost)
 end
