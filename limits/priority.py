@@ -25,3 +25,11 @@ def name_of(priority: int) -> str:
     ('HIGH', '8')
     """
     return _NAMES.get(priority, str(priority))
+
+
+def check_priority(priority: object) -> int:
+    """Return it, or raise `ValueError` naming it unless it is a whole number from 0 to 9."""
+    # A bool is an int to Python.
+    if isinstance(priority, bool) or not isinstance(priority, int) or not Priority.BACKGROUND <= priority <= Priority.CRITICAL:
+        raise ValueError(f"priority={priority!r}: give a whole number from 0 to 9, higher first")
+    return int(priority)

@@ -58,6 +58,7 @@ BUILTINS = {
     "ipairs",
     "next",
     "select",
+    "setmetatable",
     "type",
     "tonumber",
     "tostring",
