@@ -175,9 +175,10 @@ def test_submitters_that_wait_for_room_are_called_one_for_each_place(redis_clien
                 tries.append(name)
                 try:
                     scheduler.submit(task, now_us=realm.now_us)
-                    return
                 except QueueFull as full:
                     scheduler.wait_for_room(full, 20)
+                else:
+                    return
 
     threads = [threading.Thread(target=submit, args=(name,)) for name in names(SUBMITTERS)]
     for thread in threads:
