@@ -9,6 +9,8 @@ import pytest
 from redis import Redis
 
 from support import wait_until
+from turgor.limits.config import LimitsConfig
+from turgor.scheduler.backlog import backlogs
 from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import Scheduler
@@ -196,3 +198,17 @@ def test_submitters_that_wait_for_room_are_called_one_for_each_place(redis_clien
     assert gone == {"a", "b", *names(SUBMITTERS)}
     assert realm.state().backlog == {}
     assert len(tries) < 10 * SUBMITTERS
+
+
+def test_what_waits_is_shown_beside_its_cap(redis_client: Redis) -> None:
+    limits = {**api(limit=4, bytes=10 * BYTES), "loops": {"*": {"backlog": {"limit": 2}}}}
+    realm = Realm(redis_client, limits)
+    realm.submit("first", lane("api"))
+    for name in names(2):
+        realm.submit(name, lane("api", loop="a"))
+    found = backlogs(redis_client, realm.keys, LimitsConfig.load(limits))
+    assert [str(each) for each in found] == [
+        f"loop:a: 2 of 2 tasks, {2 * BYTES}B wait",
+        f"service:api: 2 of 4 tasks, {2 * BYTES}B of {10 * BYTES}B wait",
+    ]
+    assert [each.pressure for each in found] == [1.0, 0.5]
