@@ -52,7 +52,7 @@ def problems_in(text: str) -> list[str]:
         ("token_limits = 5", "token_limits: 5 is not allowed; use a table, such as { per_minute = 100_000 }"),
         ("backlog = 5", "backlog: 5 is not allowed; use a table, such as { limit = 10_000 }"),
         ("backlog = {limit = 0}", "backlog.limit: 0 is not allowed; use a whole number of at least 1"),
-        ("backlog = {limits = 5, overflow = 'shed'}", "backlog.limits: unknown key; did you mean 'limit'?"),
+        ("backlog = {limits = 5, bytes = 5}", "backlog.limits: unknown key; did you mean 'limit'?"),
         ("backlog = {}", "backlog.overflow: 'reject' has no cap; add limit or bytes"),
         (
             "backlog = {bytes = '5 apples'}",
