@@ -37,11 +37,12 @@ local message = token .. struct.pack('<d', due) .. template
 -- A task that joins others in their lane needs no more than this: they are tried before it. The lane
 -- counts once, and that there are caps counts twice.
 local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == '' and deadline_us == ''
-local found = plain and redis.call('EXISTS', key('lane:' .. lane_name), key('capped'), key('capped'))
+local lane_key, caps = key('lane:' .. lane_name), key('capped')
+local found = plain and redis.call('EXISTS', lane_key, caps, caps)
 local element = weight .. '\31' .. tokens .. '\31' .. task
 local function join()
   redis.call('HSET', key('message'), task, message)
-  redis.call('RPUSH', key('lane:' .. lane_name), element)
+  redis.call('RPUSH', lane_key, element)
   return {'waiting'}
 end
 if found == 1 then
