@@ -111,12 +111,12 @@ end
 -- A task that has waited since before its caps were stated.
 function backlog.fill(scopes, lane_name, element, task)
   if fills_any(scopes) and redis.call('SADD', COUNTED, task) == 1 then
-    local message = redis.call('HGET', key('message'), task)
-    local since, is_sheddable = struct.unpack('<d', message, 9), is_new(task)
+    local bytes, since = redis.call('HSTRLEN', key('message'), task), nil
     for _, scope in ipairs(scopes) do
       if backlog.filling[scope.cap.key] then
-        change(scope, 1, #message)
-        if is_sheddable then
+        change(scope, 1, bytes)
+        if scope.cap.overflow == 'shed' and is_new(task) then
+          since = since or struct.unpack('<d', redis.call('HGET', key('message'), task), 9)
           index(scope, lane_name, element, since)
         end
       end
