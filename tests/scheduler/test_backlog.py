@@ -212,3 +212,16 @@ def test_what_waits_is_shown_beside_its_cap(redis_client: Redis) -> None:
         f"service:api: 2 of 4 tasks, {2 * BYTES}B of {10 * BYTES}B wait",
     ]
     assert [each.pressure for each in found] == [1.0, 0.5]
+
+
+def test_a_cap_that_is_filled_knows_what_it_may_drop(redis_client: Redis) -> None:
+    realm = Realm(redis_client, {"services": {"api": {"requests_per_day": 1}}})
+    for name in ("first", "a", "b", "c", "retry~1.0"):
+        realm.submit(name, lane("api"))
+        realm.tick(1)
+    realm.publish(api(limit=3, overflow="shed"))
+    dispatch_until_counted(realm)
+    realm.submit("z", lane("api"))
+    state = realm.state()
+    assert state.expired == {"a", "b"}
+    assert state.backlog["service:api"][0] == 3
