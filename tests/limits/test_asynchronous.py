@@ -182,6 +182,37 @@ def test_a_burst_of_tasks_asks_once_for_the_limits(run: Callable[[Work], None], 
     run(work)
 
 
+def test_a_connection_that_the_server_closed_is_replaced_and_the_call_counts_once(
+    run: Callable[[Work], None], redis_client: Redis, realm: str
+) -> None:
+    async def work(client: AsyncRedis) -> None:
+        limiter = AsyncLimiter(client, "api", realm=realm, requests_per_minute=10)
+        await limiter.check_and_consume()
+        redis_client.client_kill_filter(_type="normal", skipme=True)
+        redis_client.script_flush()
+
+        assert (await limiter.check_and_consume()).remaining == 8
+
+    run(work)
+
+
+def test_the_reply_to_a_cancelled_call_is_not_taken_for_that_of_the_next(
+    run: Callable[[Work], None], redis_client: Redis, realm: str
+) -> None:
+    async def work(client: AsyncRedis) -> None:
+        limiter = AsyncLimiter(client, "api", realm=realm, requests_per_minute=10)
+        other = AsyncLimiter(client, "other", realm=realm, requests_per_minute=5_000)
+        await limiter.check_and_consume()
+        redis_client.client_pause(300)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(limiter.check_and_consume(), 0.05)
+
+        assert (await other.check_and_consume()).remaining == 4_999
+        assert (await limiter.check_and_consume()).remaining <= 8
+
+    run(work)
+
+
 def test_nobody_answers_says_where() -> None:
     async def main() -> None:
         limiter = AsyncLimiter("redis://127.0.0.1:1/0", "github", requests_per_minute=1)
