@@ -119,11 +119,11 @@ def _converse(idle: IdleConnections, packed: bytes) -> Any:
 
 def _plain_pool(client: Client | AsyncClient) -> Any:
     """The pool of a client that is no cluster, is not bound to one connection and has no cache; or None."""
-    is_bound = client.connection is not None or getattr(client, "single_connection_client", False)
-    if type(client) not in (redis.Redis, redis.asyncio.Redis) or is_bound or not _POOLS_ARE_PLAIN:
+    if type(client) not in (redis.Redis, redis.asyncio.Redis) or not _POOLS_ARE_PLAIN:
         return None
+    is_bound = client.connection is not None or getattr(client, "single_connection_client", False)
     pool = client.connection_pool
-    return pool if getattr(pool, "cache", None) is None else None
+    return None if is_bound or getattr(pool, "cache", None) is not None else pool
 
 
 def _probe(client: Client | AsyncClient, retry: Any) -> Any:
