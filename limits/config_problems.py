@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .breaker_table import AdaptiveTable, BreakerTable
 from .errors import InvalidScope
 from .quotation import closest, one_line, quote, quote_path
+from .retry_budget_table import RetryBudgetTable
 from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ _REMEDIES = {
     "string_type": "text",
     "bool_type": "true or false",
     "string_unicode": "text that UTF-8 can write",
+}
+_REMEDIES_OF_SERVICES = {
+    "on_unreachable": "'closed', 'open' or 'local'",
+    "local_share": "a number above 0, and at most 1",
+    "breaker": "true, or a table such as { failure_ratio = 0.5 }",
+    "adaptive": "true, or a table such as { floor = 0.1 }",
+    "retry_budget": "a share such as 0.1, or a table such as { ratio = 0.1 }",
 }
 _KEY_MARK = "[key]"
 
@@ -80,18 +88,12 @@ def _remedy(error: ErrorDetails) -> str:
             return _WINDOW
         case ("tasks",):
             return 'a table, such as { "proj.tasks.*" = "llm_api" }'
-        case ("services", _, "on_unreachable"):
-            return "'closed', 'open' or 'local'"
-        case ("services", _, "local_share"):
-            return "a number above 0, and at most 1"
         case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
         case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
             return "a table, such as { per_minute = 100_000 }"
-        case ("services", _, "breaker"):
-            return "true, or a table such as { failure_ratio = 0.5 }"
-        case ("services", _, "adaptive"):
-            return "true, or a table such as { floor = 0.1 }"
+        case ("services", _, str(key)) if key in _REMEDIES_OF_SERVICES:
+            return _REMEDIES_OF_SERVICES[key]
         case _:
             pass
     return _REMEDIES.get(error["type"], "a value of the kind that the documentation shows")
@@ -116,6 +118,8 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return BreakerTable.model_fields
         case ("services", _, "adaptive"):
             return AdaptiveTable.model_fields
+        case ("services", _, "retry_budget"):
+            return RetryBudgetTable.model_fields
         case (*_, int()):
             return Window.model_fields
         case _:

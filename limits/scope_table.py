@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from .breaker_table import AdaptiveSwitch, AdaptiveTable, BreakerSwitch
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
+from .retry_budget_table import RetryBudgetSwitch
 from .scope import TEMPLATE, check_name
 
 # Lua counts in doubles, which are exact up to 2**53 (9e15).
@@ -237,6 +238,8 @@ class ServiceTable(ScopeTable):
         Holds work while the service fails; `true` for the defaults.
     adaptive:
         Scales the service's own limits to what it really takes; `true` for the defaults.
+    retry_budget:
+        Retries of its tasks for each first attempt, such as 0.1, or a table; shared by all workers.
     on_unreachable:
         What becomes of a limiter's calls while Redis is away: `"closed"`, they are refused; `"open"`, they pass;
         `"local"`, each process keeps a share of each limit by itself. Tasks wait, whatever it says.
@@ -257,6 +260,7 @@ class ServiceTable(ScopeTable):
 
     breaker: BreakerSwitch = None
     adaptive: AdaptiveSwitch = None
+    retry_budget: RetryBudgetSwitch = None
 
     @field_validator("adaptive")
     @classmethod
@@ -268,10 +272,12 @@ class ServiceTable(ScopeTable):
         return adaptive
 
     def governors(self) -> dict[str, tuple[float, ...]]:
-        """The parameters of the breaker and of the adaptive share, as far as they are on; times in microseconds."""
+        """The parameters of breaker, adaptive share and retry budget, as far as they are on; times in microseconds."""
         found: dict[str, tuple[float, ...]] = {}
         if self.breaker is not None:
             found["breaker"] = astuple(self.breaker.breaker())
         if self.adaptive is not None:
             found["adaptive"] = astuple(self.adaptive.share())
+        if self.retry_budget is not None:
+            found["retry_budget"] = astuple(self.retry_budget.budget())
         return found

@@ -49,6 +49,13 @@ class UnsupportedProtocol(TurgorError):
         super().__init__("the app's task_protocol is 1: set it to 2, the default, because limits travel in a message's headers")
 
 
+class InvalidRetry(TurgorError, ValueError):
+    """A task declares its retries in a way that makes no sense. The message names the task, the option and the remedy."""
+
+    def __init__(self, task: str, option: str, problem: str) -> None:
+        super().__init__(f"task {task!r}: {option}: {problem}")
+
+
 class NoRunningTask(TurgorError, RuntimeError):
     """`current` was asked where no task runs. Use it inside a task, in the thread or greenlet that runs it."""
 

@@ -28,6 +28,7 @@ from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
 from .errors import UnroutableTask, UnsupportedProtocol
 from .purge import PurgingConnection
 from .receipt import Receipt, take_receipt
+from .retrying import RETRY_HEADER, first_trail
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -120,6 +121,8 @@ class Gate:
         if limited and call.priority is None:
             call = replace(call, priority=Priority.NORMAL)
         headers.update(call.headers)
+        if not headers.get("retries") and (trail := first_trail(self._turgor.app, name)):
+            headers[RETRY_HEADER] = trail
         if not limited and due_us is None:
             return producer
         if limited:
