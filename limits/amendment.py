@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from .config import LimitsConfig
 from .config_problems import unknown_key
 from .errors import ConfigError, InvalidScope, UnknownService
+from .order_table import GlobalTable, LoopTable
 from .quotation import quote, quote_path
 from .scope import GLOBAL, template_of
 from .scope_table import ScopeTable, ServiceTable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 _TABLES = {"loop_type": "loop_types", "loop": "loops"}
+_MODELS: dict[str, type[ScopeTable]] = {GLOBAL: GlobalTable, "service": ServiceTable, "loop": LoopTable}
 
 
 def amended(config: LimitsConfig, scope: str, settings: Mapping[str, Any] | None) -> LimitsConfig:
@@ -52,7 +54,7 @@ def amended(config: LimitsConfig, scope: str, settings: Mapping[str, Any] | None
     if settings is None:
         siblings.pop(name, None)
         return LimitsConfig.load(tables)
-    model = ServiceTable if scope.startswith("service:") else ScopeTable
+    model = _MODELS.get(scope.partition(":")[0], ScopeTable)
     if problems := [problem for key in settings if (problem := _unknown(model, key, path))]:
         raise ConfigError(problems)
     if name not in siblings:

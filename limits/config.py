@@ -21,13 +21,16 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from .config_file import read_config_file
 from .config_problems import problem_lines
 from .errors import ConfigError, UnknownService
+from .order_table import GlobalTable, LoopTables
 from .quotation import one_line, quote
 from .scope import GLOBAL
-from .scope_table import ScopeTable, ScopeTables, ServiceName, ServiceTable, Table
+from .scope_table import ScopeTables, ServiceName, ServiceTable, Table
 from .task_mapping import Endpoints, TaskMapping, TaskPattern, TaskTarget
 
 if TYPE_CHECKING:
+    from .backlog_table import BacklogTable
     from .limit import Limit
+    from .scope_table import ScopeTable
 
 _DIGEST_LENGTH = 16
 
@@ -50,10 +53,10 @@ class LimitsConfig(Table):
     # In Python `global` cannot be an argument; in TOML, `load` knows no other name.
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    global_: ScopeTable = Field(default=ScopeTable(), validation_alias=GLOBAL, serialization_alias=GLOBAL)
+    global_: GlobalTable = Field(default=GlobalTable(), validation_alias=GLOBAL, serialization_alias=GLOBAL)
     services: Annotated[Mapping[ServiceName, ServiceTable], AfterValidator(dict)] = {}
     loop_types: ScopeTables = {}
-    loops: ScopeTables = {}
+    loops: LoopTables = {}
     tasks: Annotated[Mapping[TaskPattern, TaskTarget], AfterValidator(dict)] = {}
 
     @classmethod
@@ -126,15 +129,38 @@ class LimitsConfig(Table):
         Every scope that the config names is there, so that it is known, even with no limits of its own;
         `global` is there when it has limits.
         """
-        found: dict[str, tuple[Limit, ...]] = {}
-        if limits := self.global_.limits():
-            found[GLOBAL] = limits
+        found = {scope: table.limits() for scope, table in self._tables().items()}
+        if not found[GLOBAL]:
+            del found[GLOBAL]
+        return found
+
+    def backlogs(self) -> dict[str, BacklogTable]:
+        """The caps on what waits, by scope name, templates included."""
+        named = self._tables()
+        return {scope: table.backlog for scope, table in named.items() if table.backlog is not None}
+
+    def _tables(self) -> dict[str, ScopeTable]:
+        """Each scope's table, by scope name, templates included."""
+        found: dict[str, ScopeTable] = {GLOBAL: self.global_}
         for service, table in self.services.items():
-            found[f"service:{service}"] = table.limits()
-            for endpoint, endpoint_table in table.endpoints.items():
-                found[f"endpoint:{service}/{endpoint}"] = endpoint_table.limits()
-        found |= {f"loop_type:{name}": table.limits() for name, table in self.loop_types.items()}
-        found |= {f"loop:{name}": table.limits() for name, table in self.loops.items()}
+            found[f"service:{service}"] = table
+            found |= {f"endpoint:{service}/{name}": each for name, each in table.endpoints.items()}
+        found |= {f"loop_type:{name}": table for name, table in self.loop_types.items()}
+        return found | {f"loop:{name}": table for name, table in self.loops.items()}
+
+    def order(self) -> dict[str, dict[str, float]]:
+        """What says in which order work is served, by scope.
+
+        `ageing`: microseconds in which waiting work gains a priority level. `stretch`: how far a loop's virtual time
+        goes for each unit that it is served, the least being 1; that of `global` holds for a loop that is not named.
+        """
+        heaviest = max((table.fair_weight for table in self.loops.values()), default=1)
+        found: dict[str, dict[str, float]] = {}
+        if heaviest > 1:
+            found = {f"loop:{name}": {"stretch": heaviest / table.fair_weight} for name, table in self.loops.items()}
+            found[GLOBAL] = {"stretch": heaviest}
+        if self.global_.ageing_us is not None:
+            found.setdefault(GLOBAL, {})["ageing"] = self.global_.ageing_us
         return found
 
     def scopes_of(self, task_name: str) -> tuple[str, str]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .backlog_table import BacklogTable
 from .breaker_table import AdaptiveTable, BreakerTable
 from .errors import InvalidScope
+from .order_table import GlobalTable, LoopTable
+from .priority_reserve import A_RESERVE, Reserve
 from .quotation import closest, one_line, quote, quote_path
 from .retry_budget_table import RetryBudgetTable
 from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
@@ -33,12 +36,21 @@ _REMEDIES = {
     "bool_type": "true or false",
     "string_unicode": "text that UTF-8 can write",
 }
-_REMEDIES_OF_SERVICES = {
-    "on_unreachable": "'closed', 'open' or 'local'",
-    "local_share": "a number above 0, and at most 1",
+_TABLES = {
+    "token_limits": "a table, such as { per_minute = 100_000 }",
+    "backlog": "a table, such as { limit = 10_000 }",
     "breaker": "true, or a table such as { failure_ratio = 0.5 }",
     "adaptive": "true, or a table such as { floor = 0.1 }",
     "retry_budget": "a share such as 0.1, or a table such as { ratio = 0.1 }",
+    "on_unreachable": "'closed', 'open' or 'local'",
+    "local_share": "a number above 0, and at most 1",
+}
+_INNER = {
+    "backlog": BacklogTable,
+    "reserve": Reserve,
+    "breaker": BreakerTable,
+    "adaptive": AdaptiveTable,
+    "retry_budget": RetryBudgetTable,
 }
 _KEY_MARK = "[key]"
 
@@ -73,7 +85,7 @@ def _texts(error: ErrorDetails, root_keys: Collection[str]) -> Iterator[str]:
     elif error["type"] == "extra_forbidden":
         yield unknown_key(str(path[-1]), _keys_at(path[:-1], root_keys))
     elif error["type"] == "missing":
-        yield f"this key is missing; use {_WINDOW}"
+        yield f"this key is missing; use {A_RESERVE if 'reserve' in path[-2:] else _WINDOW}"
     elif error["type"] == "invalid_key" or _is_about_a_key(error):
         yield "this key is not possible; use text"
     else:
@@ -90,10 +102,8 @@ def _remedy(error: ErrorDetails) -> str:
             return 'a table, such as { "proj.tasks.*" = "llm_api" }'
         case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
-        case ("global", "token_limits") | (_, _, "token_limits") | (_, _, "endpoints", _, "token_limits"):
-            return "a table, such as { per_minute = 100_000 }"
-        case ("services", _, str(key)) if key in _REMEDIES_OF_SERVICES:
-            return _REMEDIES_OF_SERVICES[key]
+        case ("global", key) | (_, _, key) | (_, _, "endpoints", _, key) if key in _TABLES:
+            return _TABLES[key]
         case _:
             pass
     return _REMEDIES.get(error["type"], "a value of the kind that the documentation shows")
@@ -112,14 +122,14 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return root_keys
         case ("services", _):
             return ServiceTable.model_fields
-        case ("global",) | ("services", _, "endpoints", _) | ("loop_types" | "loops", _):
+        case ("global",):
+            return GlobalTable.model_fields
+        case ("loops", _):
+            return LoopTable.model_fields
+        case ("services", _, "endpoints", _) | ("loop_types", _):
             return ScopeTable.model_fields
-        case ("services", _, "breaker"):
-            return BreakerTable.model_fields
-        case ("services", _, "adaptive"):
-            return AdaptiveTable.model_fields
-        case ("services", _, "retry_budget"):
-            return RetryBudgetTable.model_fields
+        case ("global", key) | (_, _, key) | (_, _, "endpoints", _, key) if key in _INNER:
+            return _INNER[key].model_fields
         case (*_, int()):
             return Window.model_fields
         case _:

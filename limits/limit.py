@@ -9,8 +9,10 @@ A limit is counted in requests (a task costs its `weight`, 1 by default) or in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from .priority import name_of
 
 SECOND_US = 1_000_000
 
@@ -46,6 +48,8 @@ class Limit:
         Units that a bucket gains per `period_us`; 0 for the other kinds.
     shadow:
         Whether it only counts and reports, and never holds anything back.
+    reserved, reserved_for:
+        So many of its units, less than `capacity`, are kept for work of this priority and above; 0 for none.
     """
 
     kind: LimitKind
@@ -54,6 +58,8 @@ class Limit:
     period_us: int = 0
     refill: int = 0
     shadow: bool = False
+    reserved: int = 0
+    reserved_for: int = 0
 
     @property
     def id(self) -> str:
@@ -67,8 +73,17 @@ class Limit:
         """What the scripts call the kind."""
         return f"shadow {self.kind}" if self.shadow else str(self.kind)
 
+    def capacity_for(self, priority: int) -> int:
+        """Units that work of this priority may use."""
+        return self.capacity if priority >= self.reserved_for else self.capacity - self.reserved
+
+    def open_to(self, priority: int) -> Limit:
+        """The limit as work of this priority meets it."""
+        return replace(self, capacity=self.capacity_for(priority), reserved=0, reserved_for=0) if self.reserved else self
+
     def __str__(self) -> str:
-        return f"{self._rule} (shadow)" if self.shadow else self._rule
+        reserve = f", {self.reserved} of them for {name_of(self.reserved_for)} and above" if self.reserved else ""
+        return f"{self._rule}{reserve}{' (shadow)' if self.shadow else ''}"
 
     @property
     def _rule(self) -> str:

@@ -43,6 +43,8 @@ def stated_limits(limits: Iterable[Limit], options: Mapping[str, Any]) -> tuple[
         Limits given both ways or not at all, or not valid. One line per mistake.
     """
     limits = tuple(limits)
+    if "backlog" in options:
+        raise ConfigError(["backlog: calls outside tasks do not wait there; remove it, or set it in the limits of the tasks"])
     if limits and options:
         raise ConfigError([f"limits: give either a tuple of limits or {', '.join(options)}, not both"])
     if not limits:

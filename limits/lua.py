@@ -11,6 +11,7 @@ puts a shared part in its place, once, whoever asks for it. A part costs time in
 that reaches it, because its functions are made anew. So a script that can answer without one returns before it, and
 `-- include on demand: file.lua` makes of a part the function `load_file`, which gives the part's local of that name.
 Who needs the part for certain includes it before.
+Lua knows 200 locals at a time. So what only its own part uses stands in a block, and is not known outside.
 Scripts run by their digest; a server that forgot them (restart, failover) is given the text again.
 """
 
@@ -31,6 +32,8 @@ AsyncClient: TypeAlias = redis.asyncio.Redis
 
 _SLOT = re.compile(r"^-- (KEYS|ARGV) (\w+)(\.\.\.)?: ", re.MULTILINE)
 _INCLUDE = re.compile(r"^-- include( on demand)?: (\S+)$", re.MULTILINE)
+_LOCAL = re.compile(r"^local (function )?(\w+(?:, \w+)*)( =|\(|$)", re.MULTILINE)
+_NO_CODE = re.compile(r"--[^\n]*|'(?:\\.|[^'\\\n])*'")
 LIMITS_LUA = Path(__file__).parent / "lua"
 
 
@@ -53,6 +56,7 @@ class Script:
         self.path = path
         body = path.read_text()
         self._folders = [folder / "parts" for folder in (path.parent, *libraries)]
+        self._words = self._words_of(path.name, body, {})
         self.slots = [(kind, name, bool(rest)) for kind, name, rest in _SLOT.findall(body)]
         self.source = "".join((*self._locals(), self._with_parts(body, (path.name,), set(), set())))
         self.sha = hashlib.sha1(self.source.encode()).hexdigest()  # noqa: S324  EVALSHA's own digest
@@ -99,13 +103,38 @@ class Script:
                 return f"local function load_{stem}() return {stem} end" if on_demand and name not in hidden else ""
             before = set(seen)
             seen.add(name)
-            whole = self._with_parts(self._find(name), (*path, name), seen, hidden)
+            whole = self._with_parts(self._closed(name), (*path, name), seen, hidden)
             if not on_demand:
                 return whole
             hidden.update(seen - before)
             return f"local function load_{stem}()\n{whole}\nreturn {stem}\nend"
 
         return _INCLUDE.sub(part, text)
+
+    def _words_of(self, name: str, text: str, found: dict[str, set[str]]) -> dict[str, set[str]]:
+        """The words in the code of the text and of each part that it reaches."""
+        if name not in found:
+            found[name] = set(re.findall(r"\w+", _NO_CODE.sub(" ", text)))
+            for _, part in _INCLUDE.findall(text):
+                self._words_of(part, self._find(part), found)
+        return found
+
+    def _closed(self, name: str) -> str:
+        """A part, with a block around what follows its includes. Its names that others use are bound before the block."""
+        text = self._find(name)
+        start = max((include.end() for include in _INCLUDE.finditer(text)), default=0)
+        used = {Path(name).stem}.union(*(words for other, words in self._words.items() if other != name))
+        bound = list[str]()
+
+        def bind(statement: re.Match[str]) -> str:
+            function, names, value = statement.groups()
+            if used.isdisjoint(names.split(", ")):
+                return statement[0]
+            bound.append(f"local {names}\n")
+            return f"{function or ''}{names}{value}" if value else ""
+
+        block = _LOCAL.sub(bind, text[start:])
+        return f"{text[:start]}\n{''.join(bound)}do\n{block}\nend\n"
 
     def _find(self, name: str) -> str:
         for folder in self._folders:

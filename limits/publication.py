@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .backlog_table import Overflow
 from .config import LimitsConfig
 from .errors import VersionConflict
 from .limits_version import LimitsVersion
 from .lua import LIMITS_LUA, Script
 from .quotation import one_line
+from .scope import template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from .backlog_table import BacklogTable
     from .limit import Limit
 
     Values: TypeAlias = tuple[str | int, ...]
@@ -88,8 +91,13 @@ def _time(now_us: int | None) -> int | str:
 
 def _content(config: LimitsConfig) -> tuple[str, str, str]:
     rules: list[str] = []
-    for scope, limits in config.definitions().items():
-        rules += (scope, json.dumps([_as_rule(limit) for limit in limits]))
+    definitions, order, backlogs = config.definitions(), config.order(), config.backlogs()
+    for scope in dict.fromkeys((*definitions, *order, *backlogs)):
+        stated: list[Any] = [_as_rule(limit) for limit in definitions.get(scope, ())]
+        besides = {**order.get(scope, {}), **({"cap": _as_cap(scope, backlogs[scope])} if scope in backlogs else {})}
+        rules += (scope, json.dumps([*stated, besides] if besides else stated))
+    if backlogs:
+        rules += ("backlogs", json.dumps({scope: _counted(scope, cap, definitions) for scope, cap in backlogs.items()}))
     for service, table in config.services.items():
         if governors := table.governors():
             rules += (f"governors:{service}", json.dumps(governors))
@@ -106,5 +114,21 @@ def _text(name: str, text: str) -> str:
     return one_line(text)
 
 
+def _as_cap(scope: str, backlog: BacklogTable) -> dict[str, str | int]:
+    """The cap on what waits, under the name of the table that states it; 0 is no cap."""
+    return {
+        "key": scope, "tasks": backlog.limit or 0, "bytes": backlog.most_bytes or 0,
+        "overflow": str(backlog.overflow), "block_us": backlog.block_us,
+    }  # fmt: skip
+
+
+def _counted(scope: str, backlog: BacklogTable, definitions: Iterable[str]) -> str:
+    """What is counted for a cap, and how. While this stays the same, so does what is counted."""
+    indexed = str(backlog.overflow) if backlog.overflow in (Overflow.SHED, Overflow.COALESCE) else ""
+    named = sorted(name for name in definitions if template_of(name) == scope and name != scope)
+    return " ".join((indexed, *named))
+
+
 def _as_rule(limit: Limit) -> list[str | int]:
-    return [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    rule = [limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit]
+    return [*rule, limit.reserved, limit.reserved_for] if limit.reserved else rule

@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from .backlog_table import BacklogTable
 from .breaker_table import AdaptiveSwitch, AdaptiveTable, BreakerSwitch
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
+from .priority_reserve import OptionalReserve, Reserve, refuse_whole_limits
 from .retry_budget_table import RetryBudgetSwitch
 from .scope import TEMPLATE, check_name
 
@@ -157,6 +159,10 @@ class ScopeTable(Table):
         Limits counted in tokens.
     shadow:
         Whether all limits of this table only count and report, and never hold anything back.
+    backlog:
+        How much of the scope's work may wait; see `BacklogTable`.
+    reserve:
+        A part of each limit of this table that is kept for high priorities; None for none.
     """
 
     requests_per_second: Count | None = None
@@ -168,6 +174,17 @@ class ScopeTable(Table):
     max_in_flight: Count | None = None
     token_limits: TokenLimits = TokenLimits()
     shadow: bool = False
+    backlog: BacklogTable | None = None
+    reserve: OptionalReserve = None
+
+    @field_validator("reserve")
+    @classmethod
+    def _reserve_leaves_something(cls, reserve: Reserve | None, info: ValidationInfo) -> Reserve | None:
+        valid = {key: info.data[key] for key in cls.model_fields if key in info.data}
+        a_limit_is_wrong = len(valid) < len(ScopeTable.model_fields) - 1
+        if reserve is not None and not a_limit_is_wrong:
+            refuse_whole_limits(reserve, ScopeTable.model_construct(**valid).limits())
+        return reserve
 
     @field_validator("burst_capacity")
     @classmethod
@@ -199,7 +216,9 @@ class ScopeTable(Table):
         if self.max_in_flight is not None:
             found.append(Limit(LimitKind.IN_FLIGHT, self.max_in_flight))
         found += self.token_limits.limits()
-        return tuple(replace(limit, shadow=True) for limit in found) if self.shadow else tuple(found)
+        if self.shadow:
+            found = [replace(limit, shadow=True) for limit in found]
+        return tuple(found if self.reserve is None else map(self.reserve.of, found))
 
 
 def _check_service_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .limit import Unit
+from .priority import Priority
 from .scope import TEMPLATE
 
 if TYPE_CHECKING:
@@ -54,23 +55,24 @@ class TokenBudgets:
     def __init__(self, config: LimitsConfig) -> None:
         self.config = config
         self.are_any = any(limit.unit is Unit.TOKENS for limits in config.definitions().values() for limit in limits)
-        self._found: dict[TaskScopes, TokenBudget | None] = {}
+        self._found: dict[tuple[TaskScopes, int], TokenBudget | None] = {}
 
     def __len__(self) -> int:
         return len(self._found)
 
-    def of_call(self, scopes: TaskScopes) -> TokenBudget | None:
-        """The budget of a call; None if no limit of its scopes counts tokens."""
-        if scopes not in self._found:
+    def of_call(self, scopes: TaskScopes, priority: int = Priority.NORMAL) -> TokenBudget | None:
+        """The budget of a call; None if no limit of its scopes counts tokens. What is reserved is not in it below its priority."""
+        call = (scopes, priority)
+        if call not in self._found:
             # Loops come and go, so what is remembered has a bound.
             if len(self._found) >= CACHE_SIZE:
                 self._found.clear()
-            self._found[scopes] = self._of_tables([*self._tables(scopes)])
-        return self._found[scopes]
+            self._found[call] = self._of_tables([*self._tables(scopes)], priority)
+        return self._found[call]
 
     @staticmethod
-    def _of_tables(tables: list[ScopeTable]) -> TokenBudget | None:
-        capacities = [limit.capacity for table in tables for limit in table.limits() if limit.unit is Unit.TOKENS]
+    def _of_tables(tables: list[ScopeTable], priority: int) -> TokenBudget | None:
+        capacities = [limit.capacity_for(priority) for table in tables for limit in table.limits() if limit.unit is Unit.TOKENS]
         if not capacities:
             return None
         stated = [table.token_limits.estimate for table in tables if table.token_limits.estimate is not None]

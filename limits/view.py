@@ -110,4 +110,4 @@ def tell_superseded(answer: Answer) -> None:
 
 
 def _limited_scopes(config: LimitsConfig) -> frozenset[str]:
-    return frozenset(scope for scope, limits in config.definitions().items() if limits)
+    return frozenset((*(scope for scope, limits in config.definitions().items() if limits), *config.backlogs()))

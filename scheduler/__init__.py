@@ -1,6 +1,7 @@
 """What runs next: waiting tasks, lanes, gates and the dispatcher. Knows Redis, and no Celery."""
 
 from .dispatcher import Dispatcher
+from .errors import QueueFull
 from .explanation import Explanation, Held, TaskState
 from .lane import Lane, Priority
 from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, Submitted, WaitingTask
@@ -16,6 +17,7 @@ __all__ = [
     "Held",
     "Lane",
     "Priority",
+    "QueueFull",
     "Scheduler",
     "Settled",
     "Submitted",

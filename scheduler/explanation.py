@@ -9,17 +9,19 @@ from enum import StrEnum
 from typing import Any
 
 from ..limits.limit import SECOND_US
+from ..limits.priority import name_of
 
 
 class TaskState(StrEnum):
     """What the scheduler knows of a task.
 
-    WAITING in its lane, DELAYED until its time comes, RELEASED to the broker's queue, RUNNING, or
-    UNKNOWN: unlimited, ended, or never seen.
+    WAITING in its lane, DELAYED until its time comes, RELEASING while it is published to a broker elsewhere,
+    RELEASED to the broker's queue, RUNNING, or UNKNOWN: unlimited, ended, or never seen.
     """
 
     WAITING = "waiting"
     DELAYED = "delayed"
+    RELEASING = "releasing"
     RELEASED = "released"
     RUNNING = "running"
     UNKNOWN = "unknown"
@@ -65,6 +67,8 @@ class Explanation:
         Seconds until the task will be released, if nobody new comes and what goes first costs as much as it does; for a
         delayed one, until its time comes. None where nobody knows: what holds it is paused, or waits for work to
         end. `scheduler/lua/parts/forecast.lua` has the formula.
+    reserved_for:
+        The priority from which on that limit would let it go now: what is left of it is reserved. None if that is not why.
     history:
         What has held the lane of a waiting task in the last hour, the latest first.
     """
@@ -75,6 +79,7 @@ class Explanation:
     held_by: str = ""
     opens_in_s: float = 0.0
     expected_in_s: float | None = None
+    reserved_for: int | None = None
     history: tuple[Held, ...] = ()
 
     def __str__(self) -> str:
@@ -96,12 +101,13 @@ class Explanation:
             return "no limit holds it"
         if self.opens_in_s == math.inf:
             return f"held until it is resumed: {self.held_by}"
-        return f"held by {self.held_by}, which opens in {self.opens_in_s:.1f} s"
+        reserve = f" (what is left is reserved for {name_of(self.reserved_for)} and above)" if self.reserved_for else ""
+        return f"held by {self.held_by}{reserve}, which opens in {self.opens_in_s:.1f} s"
 
 
 def explanation(task: str, reply: Sequence[Any]) -> Explanation:
     """What `explain.lua` replies about the task."""
-    state, ahead, scope, limit, in_us, start_us, *held = reply
+    state, ahead, scope, limit, in_us, start_us, reserved_for, *held = reply
     wait_us, expected_us = int(in_us), int(start_us)
     return Explanation(
         task,
@@ -110,6 +116,7 @@ def explanation(task: str, reply: Sequence[Any]) -> Explanation:
         f"{scope.decode()} {limit.decode()}".strip(),
         opens_in_s=wait_us / SECOND_US if wait_us >= 0 else math.inf,
         expected_in_s=expected_us / SECOND_US if expected_us >= 0 else None,
+        reserved_for=int(reserved_for) or None,
         history=tuple(
             Held(gate.decode().replace("|", " "), int(ago_us) / SECOND_US)
             for gate, ago_us in zip(held[::2], held[1::2], strict=True)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
+from ..limits.priority import Priority
 from ..limits.scope import TaskScopes
+
+__all__ = ["Lane", "Priority"]
 
 _SEPARATOR = "\x1f"
 _UNLIMITED = "*"
 _NO_SCOPES = TaskScopes()
-
-
-class Priority(IntEnum):
-    """0 to 9, higher first. Any number between the names is allowed too."""
-
-    BACKGROUND = 0
-    LOW = 2
-    NORMAL = 5
-    HIGH = 7
-    CRITICAL = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from ..limits.errors import CostTooLarge
 from ..limits.keys import Keys
@@ -14,12 +15,14 @@ from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
+from .errors import QueueFull
 from .explanation import Explanation, explanation
 from .lane import Lane
+from .outbox import SCRIPTS as OUTBOX_SCRIPTS
 from .pipeline import run_many
 
 SECOND_US = 1_000_000
-TOKEN_BYTES = 8
+HEADER_BYTES = 16
 SETTLE_WITHIN_S = 30
 _LUA = Path(__file__).parent / "lua"
 
@@ -39,10 +42,14 @@ _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
 _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED = _script("withdraw"), _script("discard_lane"), _script("discard_delayed")
 SCRIPTS = (
     _SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS,
-    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED,
+    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, *OUTBOX_SCRIPTS,
 )  # fmt: skip
 # Stands where an expired task has the limit that held it; no limit has such a name.
 _REVOKED = "\x1drevoked"
+
+
+# Why a submit was refused.
+Refusal: TypeAlias = CostTooLarge | QueueFull
 
 
 class Submitted(StrEnum):
@@ -100,6 +107,8 @@ class WaitingTask:
         The broker's envelope, with a NUL byte where the fence goes and one where the delivery tag goes.
     weight, tokens:
         What it costs, in request units and in token units.
+    continues:
+        Whether it goes on with work that was accepted before, so that it finds room everywhere.
     due_us:
         Not before this time (µs since the epoch); None for at once.
     max_wait_s:
@@ -114,6 +123,7 @@ class WaitingTask:
     tokens: int = 0
     due_us: int | None = None
     max_wait_s: float | None = None
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +168,12 @@ class Scheduler:
         ------
         CostTooLarge
             A limit never holds as much as the task costs. Nothing is stored.
+        QueueFull
+            The task would have to wait, and there is no room. Nothing is stored.
         """
         return self._submitted(task, self._run(*self._submission(task, now_us)))
 
-    def submit_many(self, tasks: Sequence[WaitingTask], *, now_us: int | str = "") -> list[Submitted | CostTooLarge]:
+    def submit_many(self, tasks: Sequence[WaitingTask], *, now_us: int | str = "") -> list[Submitted | Refusal]:
         """`submit` for each, in one round trip; what would be raised is returned in its place.
 
         Each is accepted by itself. If the connection breaks, all may be submitted again: none is stored twice.
@@ -170,10 +182,10 @@ class Scheduler:
         replies = run_many(self.client, _SUBMIT, [values for _, *values in calls])
         return [self._answer(task, reply) for task, reply in zip(tasks, replies, strict=True)]
 
-    def _answer(self, task: WaitingTask, reply: list[Any]) -> Submitted | CostTooLarge:
+    def _answer(self, task: WaitingTask, reply: list[Any]) -> Submitted | Refusal:
         try:
             return self._submitted(task, reply)
-        except CostTooLarge as error:
+        except (CostTooLarge, QueueFull) as error:
             return error
 
     def _submission(self, task: WaitingTask, now_us: int | str) -> tuple[Any, ...]:
@@ -181,7 +193,7 @@ class Scheduler:
         max_wait_us = "" if task.max_wait_s is None else round(task.max_wait_s * SECOND_US)
         return (
             _SUBMIT, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
-            due_us, max_wait_us, task.template, self._claim_within_us,
+            due_us, max_wait_us, int(task.continues), task.template, self._claim_within_us,
         )  # fmt: skip
 
     @staticmethod
@@ -190,6 +202,10 @@ class Scheduler:
         if status == "too_large":
             cost, capacity, scope, limit = reply[1:]
             raise CostTooLarge(int(cost), int(capacity), f"{scope.decode()} {limit.decode()}", task=task.task)
+        if status == "full":
+            scope, unit, waiting, most, retry_us = reply[1:]
+            retry_after = math.inf if int(retry_us) < 0 else int(retry_us) / SECOND_US
+            raise QueueFull(scope.decode(), unit.decode(), int(most), int(waiting), retry_after, task=task.task)
         return Submitted(status)
 
     def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
@@ -217,7 +233,7 @@ class Scheduler:
             return None
         reason, _, stored = record.partition(b"\x1e")
         revoked = reason == _REVOKED.encode()
-        return ExpiredTask(task, "" if revoked else reason.decode(), stored[TOKEN_BYTES:], revoked)
+        return ExpiredTask(task, "" if revoked else reason.decode(), stored[HEADER_BYTES:], revoked)
 
     def settle(self, task: str) -> None:
         """Forget an expired task, once its caller knows."""

@@ -19,12 +19,13 @@ from celery import _state as celery_state
 from hypothesis import settings
 from redis import Redis
 
+from brokers import BrokerQueue
 from crew import AppSettings, Crew, Hire, dismiss
 from support import start_embedded_server
 
 OPTIONAL_SUITES = {
     "redis": "TURGOR_TEST_REDIS_URL",
-    "rabbitmq": "TURGOR_TEST_RABBITMQ_URL",
+    "rabbitmq": "TURGOR_TEST_AMQP_URL",
     "postgres": "TURGOR_TEST_POSTGRES_URL",
     "chromium": "TURGOR_TEST_CHROMIUM",
     "readme": "TURGOR_TEST_README",
@@ -65,6 +66,12 @@ def own_server(urls: str) -> str:
     return urlsplit(servers[position])._replace(path=f"/{database}").geturl()
 
 
+def own_broker(urls: str) -> str:
+    """The URL of the RabbitMQ, or of the virtual host of it, that belongs to this test process."""
+    brokers = urls.split()
+    return brokers[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % len(brokers)]
+
+
 SERVERS = ["embedded"] if "redis" in MISSING else ["embedded", pytest.param("redis", marks=pytest.mark.redis)]
 
 
@@ -84,6 +91,32 @@ def redis_client(server_url: str) -> Iterator[Redis]:
     with Redis.from_url(server_url) as client:
         client.flushdb()
         yield client
+
+
+@pytest.fixture(scope="session")
+def another_redis() -> Iterator[str]:
+    """URL of a second server, where nothing of Turgor's is."""
+    server = start_embedded_server()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+@pytest.fixture
+def broker_kind(request: pytest.FixtureRequest) -> str:
+    """Where the broker is; see `brokers`. The same Redis, unless the test is parametrized."""
+    return getattr(request, "param", "same redis")
+
+
+@pytest.fixture
+def broker_elsewhere(request: pytest.FixtureRequest, broker_kind: str) -> BrokerQueue | None:
+    """The broker's queue, empty; None if it is in the Redis where Turgor works."""
+    if broker_kind == "same redis":
+        return None
+    is_rabbitmq = broker_kind == "rabbitmq"
+    url: str = own_broker(os.environ[OPTIONAL_SUITES["rabbitmq"]]) if is_rabbitmq else request.getfixturevalue("another_redis")
+    queue = BrokerQueue(url)
+    queue.delete()
+    return queue
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ class AppSettings:
     Parameters
     ----------
     broker, backend:
-        URLs; without a backend, results are kept at the broker's.
+        URLs; without a backend, results are kept where Turgor works.
     journal:
         The file that its tasks write to.
     limits, options:
@@ -102,7 +102,7 @@ class AppSettings:
         """What a process needs to import the application by its module's name."""
         settings = {
             "broker": self.broker,
-            "backend": self.backend or self.broker,
+            "backend": self.backend or self.options.get("redis", self.broker),
             "journal": str(self.journal),
             "limits": self.limits,
             "options": dict(self.options),
@@ -123,8 +123,21 @@ class AppSettings:
             spec.loader.exec_module(module)
         return module
 
+    @property
+    def redis_url(self) -> str:
+        """Where Turgor works, as redis-py writes it."""
+        url: str = self.options.get("redis", self.broker)
+        return url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
+
     def but(self, **changes: Any) -> AppSettings:
+        """The same with changes. `options` are added to those there are."""
+        if "options" in changes:
+            changes["options"] = {**self.options, **changes["options"]}
         return replace(self, **changes)
+
+    def on(self, broker: str, redis: str) -> AppSettings:
+        """The same with another broker, and Turgor in `redis`."""
+        return self.but(broker=broker, options={"redis": redis})
 
 
 class Process:
@@ -250,7 +263,7 @@ def leftovers(client: Any, prefix: str) -> dict[str, Any]:
     for kind in ("message", "lease", "unclaimed", "redelivered"):
         if fields := client.hgetall(f"{prefix}:{kind}"):
             left[kind] = fields
-    for kind in ("leases", "delayed", "ready"):
+    for kind in ("leases", "delayed", "ready", "releasing"):
         if members := client.zrange(f"{prefix}:{kind}", 0, -1):
             left[kind] = members
     for key in client.scan_iter(f"{prefix}:*"):
@@ -283,8 +296,7 @@ class Crew:
     def of(cls, settings: AppSettings, log: Path, **options: Any) -> Crew:
         """A crew whose worker is not started yet; `options` are its worker's."""
         worker = CeleryWorker(settings, log, **options)
-        url = settings.broker.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
-        return cls(settings, settings.load(), worker, Journal(settings.journal), Redis.from_url(url))
+        return cls(settings, settings.load(), worker, Journal(settings.journal), Redis.from_url(settings.redis_url))
 
     def leftovers(self) -> dict[str, Any]:
         return leftovers(self.client, self.proj.turgor.keys.prefix)

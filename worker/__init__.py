@@ -1,5 +1,6 @@
 """Where it runs: the Celery side of Turgor."""
 
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
@@ -8,6 +9,7 @@ from .errors import (
     AlreadyInstalled,
     BatchRefused,
     InvalidBrokerUrl,
+    InvalidRedisUrl,
     InvalidRetry,
     NoRunningTask,
     UnroutableTask,
@@ -30,6 +32,7 @@ __all__ = [
     "Explanation",
     "Held",
     "InvalidBrokerUrl",
+    "InvalidRedisUrl",
     "InvalidRetry",
     "Loop",
     "LoopCall",
@@ -37,6 +40,7 @@ __all__ = [
     "LoopStatus",
     "NoRunningTask",
     "Priority",
+    "QueueFull",
     "TaskState",
     "Throttled",
     "Turgor",

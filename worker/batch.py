@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..limits.errors import CostTooLarge
+from ..scheduler.errors import QueueFull
 
 if TYPE_CHECKING:
     from kombu import Producer
 
-    from ..scheduler.scheduler import Scheduler, WaitingTask
+    from ..scheduler.scheduler import Refusal, Scheduler, WaitingTask
 
 
 class Batch:
@@ -44,18 +45,20 @@ class Batch:
         """Write a task down; `submit` submits it alone."""
         self._tasks.append((self.call, task, submit))
 
-    def submit(self, scheduler: Scheduler) -> dict[int, CostTooLarge]:
+    def submit(self, scheduler: Scheduler) -> dict[int, Refusal]:
         """Submit what is written down, and forget it. Returns what was refused, by the number of its call.
 
         Raises what the client raises; then it may be asked again.
         """
-        refused: dict[int, CostTooLarge] = {}
+        refused: dict[int, Refusal] = {}
         answers = scheduler.submit_many([task for _, task, _ in self._tasks])
         for (call, _, submit), answer in zip(self._tasks, answers, strict=True):
-            if isinstance(answer, CostTooLarge):
+            if isinstance(answer, QueueFull):
+                refused[call] = answer
+            elif isinstance(answer, CostTooLarge):
                 try:
                     submit()  # an estimate is made anew, and may fit
-                except CostTooLarge as error:
+                except (CostTooLarge, QueueFull) as error:
                     refused[call] = error
         self._tasks.clear()
         return refused

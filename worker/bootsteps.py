@@ -1,4 +1,4 @@
-"""What Turgor adds to a Celery worker: guarded tasks, an attendant, a dispatcher."""
+"""What Turgor adds to a Celery worker: guarded tasks, an attendant, a dispatcher, and a publisher where the broker is elsewhere."""
 
 from __future__ import annotations
 
@@ -54,6 +54,8 @@ class TurgorStep(bootsteps.StartStopStep):
         self._services = [Attendant(self._turgor, worker)]
         if self._turgor.runs_dispatcher:
             self._services.append(self._turgor.dispatcher())
+        if publisher := self._turgor.publisher():
+            self._services.append(publisher)
         for service in self._services:
             service.start()
 

@@ -58,9 +58,14 @@ class Call:
     def scopes(self) -> TaskScopes:
         return TaskScopes(self.service, self.endpoint, self.loop_type, self.loop)
 
+    @property
+    def priority_or_normal(self) -> int:
+        """The priority that it waits with."""
+        return Priority.NORMAL if self.priority is None else self.priority
+
     def lane(self, queue: str, *, limited: bool) -> Lane:
         """The lane for the broker list `queue`; a call that no limit concerns waits for its time alone."""
-        priority = Priority.NORMAL if self.priority is None else self.priority
+        priority = self.priority_or_normal
         return Lane(queue, priority, self.scopes) if limited else Lane(queue, priority, unlimited=True)
 
     @classmethod

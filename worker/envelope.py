@@ -16,7 +16,7 @@ from kombu.utils.json import dumps
 
 from ..limits.keys import Keys
 from ..limits.lua import Client
-from ..scheduler.scheduler import TOKEN_BYTES
+from ..scheduler.scheduler import HEADER_BYTES
 
 FENCE_HEADER = "turgor_fence"
 # Whoever runs the task holds the forecast of its start against the truth.
@@ -87,7 +87,7 @@ def stored_attempts(client: Client, keys: Keys, task_ids: Iterable[str]) -> Iter
 
 
 def _read(stored: bytes) -> dict[str, Any]:
-    return json.loads(fill(stored[TOKEN_BYTES:], "0", ""))
+    return json.loads(fill(stored[HEADER_BYTES:], "0", ""))
 
 
 def task_key(request: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..limits.errors import CostTooLarge, TurgorError
+from ..scheduler.errors import QueueFull
 
 
 class UnroutableTask(TurgorError, ValueError):
@@ -20,12 +21,20 @@ class UnroutableTask(TurgorError, ValueError):
 
 
 class UnsupportedBroker(TurgorError, ValueError):
-    """Turgor releases tasks inside Redis, so the broker must be Redis or Valkey. Change `broker_url`."""
+    """Work waits in Redis or Valkey, and the broker is neither. Say which to use: `Turgor(app, redis=…)`."""
 
     def __init__(self, scheme: str) -> None:
         super().__init__(
-            f"broker {scheme}://: Turgor works with a Redis or Valkey broker (redis://, rediss://, redis+socket://). Change broker_url."
+            f"broker {scheme}://: work waits in Redis or Valkey, and the broker is neither. Say where: "
+            "Turgor(app, redis='redis://localhost:6379/0')"
         )
+
+
+class InvalidRedisUrl(TurgorError, ValueError):
+    """The URL where work is to wait cannot be used. Correct `Turgor(app, redis=…)`."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"redis={url!r}: {reason}. Give a URL such as redis://localhost:6379/0, rediss:// or unix://")
 
 
 class InvalidBrokerUrl(TurgorError, ValueError):
@@ -66,17 +75,19 @@ class NoRunningTask(TurgorError, RuntimeError):
 
 
 class BatchRefused(TurgorError):
-    """Calls of a batch cost more than a limit ever holds. All others are submitted. Lower their cost, or raise the limit.
+    """Calls of a batch cost more than a limit ever holds, or found no room to wait. All others are submitted.
+
+    Lower their cost or raise the limit; submit those that found no room later, or raise the backlog.
 
     Attributes
     ----------
     results:
         The results of all calls, in their order. Those of the refused calls never come.
     refused:
-        Why, by the number of the call.
+        Why, by the number of the call: `CostTooLarge` or `QueueFull`.
     """
 
-    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge]) -> None:
+    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge | QueueFull]) -> None:
         self.results, self.refused = list(results), dict(refused)
         first, why = next(iter(self.refused.items()))
         super().__init__(f"{len(refused)} of {len(results)} calls are refused; call {first}: {why}")

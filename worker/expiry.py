@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery.signals import task_revoked
 
+from .continuation import continuing
 from .errors import WaitTimeout
 from .stored_request import request_of
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 def tell(app: Celery, expired: ExpiredTask) -> None:
     """Record the end of a task as a worker would have done."""
     request = cast("Any", request_of(app, expired.template))
+    with continuing():
+        _end(app, request, expired)
+
+
+def _end(app: Celery, request: Any, expired: ExpiredTask) -> None:
     if expired.revoked:
         _revoke(app, request)
     else:

@@ -19,16 +19,19 @@ from ..limits.config import LimitsConfig
 from ..limits.errors import CostTooLarge, ServerUnreachable
 from ..limits.server import UNREACHABLE, without_password
 from ..limits.token_budget import TokenBudget, TokenBudgets
+from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
+from .continuation import goes_on, repeats
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
-from .errors import UnroutableTask, UnsupportedProtocol
+from .errors import UnsupportedProtocol
 from .purge import PurgingConnection
 from .receipt import Receipt, take_receipt
 from .retrying import RETRY_HEADER, first_trail
+from .routing import target_queue
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -130,7 +133,9 @@ class Gate:
         headers["eta"] = None
         if asked is not None:
             headers[FORECAST_HEADER] = True
-        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us, receipt=asked)
+        return GateProducer(
+            producer, self._turgor, call, limited=limited, due_us=due_us, continues=repeats(headers), receipt=asked
+        )
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -154,7 +159,7 @@ class Gate:
         config = self._turgor.view.config()
         if self._budgets.config is not config:
             self._budgets = TokenBudgets(config)
-        return self._budgets.of_call(call.scopes) if self._budgets.are_any else None
+        return self._budgets.of_call(call.scopes, call.priority_or_normal) if self._budgets.are_any else None
 
     def _is_limited(self, name: str, call: Call) -> bool:
         if name.startswith(_OWN_TASKS) and not call.service:
@@ -173,10 +178,12 @@ class GateProducer:
         *,
         limited: bool,
         due_us: int | None,
+        continues: bool,
         receipt: Receipt | None,
     ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
         self._limited, self._due_us, self._receipt = limited, due_us, receipt
+        self._continues = continues
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -206,7 +213,7 @@ class GateProducer:
         properties["priority"] = properties.get("priority") or 0
         if expiration is not None:
             properties["expiration"] = str(int(expiration * 1000))
-        queue = self._queue(exchange_name, routing_key, declare or [])
+        queue = target_queue(self._turgor, self._producer, exchange_name, routing_key, declare or [])
 
         def waiting() -> WaitingTask:
             return self._waiting(
@@ -228,6 +235,10 @@ class GateProducer:
             while True:
                 try:
                     return self._submit(waiting(), policy)
+                except QueueFull:
+                    if self._continues or not goes_on():
+                        raise
+                    self._continues = True
                 except CostTooLarge as error:
                     if self._call.tokens_are is None or error.cost != self._call.tokens:
                         raise
@@ -250,6 +261,7 @@ class GateProducer:
             tokens=self._call.tokens or 0,
             due_us=self._due_us,
             max_wait_s=self._call.max_wait,
+            continues=self._continues,
         )
 
     def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:
@@ -268,18 +280,6 @@ class GateProducer:
             return self._turgor.forecasts.expect(task)
         except UNREACHABLE:  # the task is submitted, and that is what counts
             return None
-
-    def _queue(self, exchange: str, routing_key: str, declare: list[Any]) -> str:
-        """The one queue that the broker would route the message to."""
-        if not exchange:
-            return routing_key
-        for entity in declare:
-            self._producer.maybe_declare(entity)
-        channel = self._producer.channel
-        queues = [] if channel.typeof(exchange).type == "fanout" else sorted(channel._lookup(exchange, routing_key))
-        if len(queues) != 1:
-            raise UnroutableTask(exchange, routing_key, queues)
-        return queues[0]
 
 
 _RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")

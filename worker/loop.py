@@ -28,7 +28,7 @@ from .receipt import receipt
 from .revocation import revoke
 
 if TYPE_CHECKING:
-    from ..limits.errors import CostTooLarge
+    from ..scheduler.scheduler import Refusal
     from .turgor import Turgor
 
 Result: TypeAlias = "AsyncResult[Any]"
@@ -100,10 +100,10 @@ class Loop:
         Raises
         ------
         BatchRefused
-            Calls that no limit will ever allow. All others are submitted: it has their results.
+            Calls that no limit will ever allow, or for which there was no room to wait. All others are submitted: it has their results.
         """
         results: list[Result] = []
-        refused: dict[int, CostTooLarge] = {}
+        refused: dict[int, Refusal] = {}
         with self._turgor.app.producer_or_acquire() as producer:
             batch = Batch(producer)
             for batch.call, call in enumerate(calls):
@@ -160,11 +160,11 @@ class Loop:
             return self._send(call.task, call.args, call.kwargs, {**call.options, "producer": batch})
         return call.apply_async(**{**self._options, **call.options, **self._who, "producer": batch})
 
-    def _submit(self, batch: Batch) -> dict[int, CostTooLarge]:
+    def _submit(self, batch: Batch) -> dict[int, Refusal]:
         turgor = self._turgor
         conf = turgor.app.conf
 
-        def submit() -> dict[int, CostTooLarge]:
+        def submit() -> dict[int, Refusal]:
             turgor.view.ensure_published()
             return batch.submit(turgor.scheduler)
 

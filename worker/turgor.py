@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from celery import current_app
 from celery.signals import worker_process_init
-from kombu import Connection
 from kombu.utils.imports import symbol_by_name
 
 from ..limits.account_book import check_scope
@@ -25,7 +24,7 @@ from ..limits.publication import KEPT_VERSIONS
 from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
 from ..limits.retry_ledger import RetryLedger
-from ..limits.server import UNAVAILABLE, check_server, connect, without_password
+from ..limits.server import UNAVAILABLE, check_server
 from ..limits.service_health import ServiceHealth
 from ..limits.transition import Transition, transitions
 from ..limits.usage import Usage
@@ -34,16 +33,19 @@ from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.forecast_book import ForecastBook
 from ..scheduler.lane import Lane
+from ..scheduler.outbox import Outbox
 from ..scheduler.scheduler import Cancelled, Scheduler
 from .asynchronous_loop import AsyncLoop
+from .broker import Broker
 from .caller import Call
 from .claims import guard_tasks
 from .declaration import watch_declarations
 from .envelope import stored_messages
-from .errors import AlreadyInstalled, InvalidBrokerUrl, UnsupportedBroker
+from .errors import AlreadyInstalled
 from .expiry import tell
 from .gate import GatedAMQP
 from .loop import Loop
+from .publisher import Publisher
 from .revocation import GatedControl
 from .statistics import TurgorStatistics
 
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
     from ..limits.headers import Headers
     from ..limits.observation import Observation
     from .request import End
-
-_SCHEMES = {"redis": "redis", "rediss": "rediss", "redis+socket": "unix", "valkey": "redis", "valkeys": "rediss"}
 
 
 class Turgor:
@@ -66,10 +66,13 @@ class Turgor:
     Parameters
     ----------
     app:
-        The Celery app. Its broker must be Redis or Valkey.
+        The Celery app.
     limits:
         A path to a TOML file, a dict, or a `LimitsConfig`, put in force when they are new to the realm; a restart
         undoes nothing that was applied since. Nothing: what Redis holds.
+    redis:
+        URL of the Redis or Valkey where work waits. Nothing: the broker's own, if it is one. Any other broker, and
+        one on another server or database, is told of each release by a publisher.
     realm:
         The name of this set of limits and of the work under it, where several share a server.
     dispatcher:
@@ -82,6 +85,8 @@ class Turgor:
     ------
     ConfigError
         The limits are not valid. Says where, and what to do.
+    InvalidRedisUrl
+        `redis` cannot be read.
     AlreadyInstalled
         The app has its Turgor.
     """
@@ -91,12 +96,14 @@ class Turgor:
         app: Celery,
         limits: str | PathLike[str] | Mapping[str, Any] | LimitsConfig | None = None,
         *,
+        redis: str | None = None,
         realm: str = "default",
         dispatcher: bool = True,
         claim_within_s: float = 30.0,
         lease_s: float = 30.0,
     ) -> None:
         self.app = app
+        self.broker, self._redis = Broker(app, redis), redis
         self.keys = Keys(realm)
         self.limits = None if limits is None else LimitsConfig.load(limits)
         self.runs_dispatcher = dispatcher
@@ -114,7 +121,7 @@ class Turgor:
 
         base = symbol_by_name(self.app.amqp_cls)
         arguments = {
-            "limits": self.limits, "realm": self.keys.realm, "dispatcher": self.runs_dispatcher,
+            "limits": self.limits, "redis": self._redis, "realm": self.keys.realm, "dispatcher": self.runs_dispatcher,
             "claim_within_s": self._claim_within_s, "lease_s": self._lease_s,
         }  # fmt: skip
         self.app.amqp_cls = GatedAMQP(base, type(self), arguments)
@@ -129,43 +136,27 @@ class Turgor:
         for blueprint, steps in STEPS.items():
             self.app.steps[blueprint].update(steps)
 
-    @cached_property
-    def _broker(self) -> Connection:
-        try:
-            return self.app.connection_for_write()
-        except ValueError as error:
-            written = self.app.conf.broker_write_url or self.app.conf.broker_url
-            raise InvalidBrokerUrl(without_password(str(written)), str(error)) from error
-
-    @cached_property
+    @property
     def url(self) -> str:
-        """Where the realm lives: the broker's server and database.
-
-        Raises
-        ------
-        UnsupportedBroker
-            The broker is neither Redis nor Valkey.
-        InvalidBrokerUrl
-            The URL cannot be read.
-        """
-        scheme, _, rest = self._broker.as_uri(include_password=True).partition("://")
-        if scheme not in _SCHEMES:
-            raise UnsupportedBroker(scheme)
-        if scheme == "redis+socket":
-            path, _, query = rest.partition("?")
-            database = query.rpartition("virtual_host=")[2]
-            return f"unix://{path}?db={database or 0}"
-        target = "rediss" if self._broker.ssl else _SCHEMES[scheme]
-        return f"{target}://{rest}"
+        """Where the realm lives; see `Broker.url`."""
+        return self.broker.url
 
     @cached_property
     def client(self) -> Client:
-        encryption = self._broker.ssl
-        return connect(self.url, **(encryption if isinstance(encryption, dict) else {}))
+        return self.broker.client()
 
     @cached_property
     def scheduler(self) -> Scheduler:
         return Scheduler(self.client, self.keys, claim_within_s=self._claim_within_s, lease_s=self._lease_s)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Releases that are to be published, if the broker is elsewhere."""
+        return Outbox(self.client, self.keys, claim_within_s=self._claim_within_s)
+
+    def publisher(self) -> Publisher | None:
+        """A publisher of this realm, if the broker is elsewhere. Any number may run, anywhere."""
+        return Publisher(self) if self.broker.is_elsewhere else None
 
     @cached_property
     def view(self) -> LimitsView:
@@ -327,8 +318,8 @@ class Turgor:
             yield key, call, call.lane(queue, limited=False)
 
     def broker_key(self, queue: str) -> str:
-        """The key of the list that kombu reads for `queue`."""
-        return self._key_prefix + queue
+        """What the scheduler calls the broker's queue: the key of the list that kombu reads, or a name in the outbox."""
+        return self.outbox.key(queue) if self.broker.is_elsewhere else self._key_prefix + queue
 
     @cached_property
     def _key_prefix(self) -> str:

@@ -25,7 +25,8 @@ if first <= gone then
 end
 for i = first, gone do
   local each = lane.cost(elements[i])
-  memory.forget(each.task, lane_name, each.weight, each.tokens_text)
+  local message = memory.forget(each.task, lane_name, each.weight, each.tokens_text)
+  capped.leave(lane.at(lane_name).scopes, each.task, #message, lane_name)
 end
 if first == 2 then
   local head = lane.cost(elements[1])

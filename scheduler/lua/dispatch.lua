@@ -2,6 +2,7 @@
 -- include: keys.lua
 -- include: recovery.lua
 -- include: expiry.lua
+-- include on demand: fill.lua
 --
 -- Releases what may run now. Puts lapsed leases and due delays back into their lanes, takes out what
 -- has waited too long, opens the gates whose time has come, and tries the best ready lanes. Any
@@ -18,6 +19,7 @@ local GATES_A_CALL = 250
 local LAPSES_A_CALL = 50
 -- A search of so many elements of a lane costs as much as an attempt.
 local SEARCHED_AN_ATTEMPT = 1000
+local FILLING = ' filling'
 local left = tonumber(budget)
 local claim_within = tonumber(claim_within_us)
 local recovered, promoted = 0, 0
@@ -47,16 +49,29 @@ local function sweep()
     redis.call('ZADD', key('wakes'), 'XX', unpack(due_now))
   end
   if found[1] == '0' then
-    redis.call('SET', key('dispatched'), definitions.version)
+    local fills = redis.call('EXISTS', key('filling')) == 1
+    redis.call('SET', key('dispatched'), definitions.version .. (fills and FILLING or ''))
     redis.call('DEL', key('sweep'))
-    return false
+    return fills
   end
   redis.call('SET', key('sweep'), definitions.version .. ' ' .. found[1])
   return true
 end
 
+-- Then what waits is counted, where a cap on it is new.
+local function go_on_filling()
+  if load_fill().goes_on() then
+    return true
+  end
+  redis.call('SET', key('dispatched'), definitions.version)
+  return false
+end
+
 local is_sweeping = false
-if redis.call('GET', key('dispatched')) ~= definitions.version then
+local dispatched = redis.call('GET', key('dispatched'))
+if dispatched == definitions.version .. FILLING then
+  is_sweeping = go_on_filling()
+elseif dispatched ~= definitions.version then
   is_sweeping = sweep()
 end
 

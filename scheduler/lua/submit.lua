@@ -4,7 +4,8 @@
 --
 -- Accepts a task, once. A producer that never saw the reply and sends again changes nothing: the
 -- task is known by its id while it is here, and by its token for a while after it has gone.
--- If nothing waits ahead, the limits allow and a worker can take it, it is released in this call.
+-- If nothing waits ahead, the limits allow and a worker can take it, it is released in this call. One that would have to
+-- wait where there is no room is refused, and nothing is changed.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
@@ -15,36 +16,54 @@
 -- ARGV tokens: token units
 -- ARGV due_us: not before this time; '' for at once
 -- ARGV max_wait_us: how long it may wait once it is due; '' for as long as it takes
+-- ARGV continues: 1 if it goes on with work that was accepted before, so that it finds room everywhere; else 0
 -- ARGV template: the envelope with its two holes
 -- ARGV claim_within_us: how long a release may stay unclaimed
 --
--- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known', or
--- {'too_large', units, capacity, scope, limit}. Only 'known' and 'too_large' store nothing.
+-- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known',
+-- {'too_large', units, capacity, scope, limit}, or {'full', scope, unit, waiting, cap, retry_us}: 'tasks' or
+-- 'bytes', how much waits, how much may, and when there may be room; -1 for never. Only 'known', 'too_large' and
+-- 'full' store nothing.
 local BUDGET = 4
 
 if redis.call('HEXISTS', key('message'), task) == 1 or memory.knows(token) then
   return {'known'}
 end
 
--- A task that joins others in their lane needs no more than this: they are tried before it.
+local due = math.max(now, tonumber(due_us) or now)
+local message = token .. struct.pack('<d', due) .. template
+
+-- A task that joins others in their lane needs no more than this: they are tried before it. The lane
+-- counts once, and that there are caps counts twice.
 local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == ''
-if plain and redis.call('EXISTS', key('lane:' .. lane_name)) == 1 then
-  redis.call('HSET', key('message'), task, token .. template)
+local found = plain and redis.call('EXISTS', key('lane:' .. lane_name), key('capped'), key('capped'))
+local function join()
+  redis.call('HSET', key('message'), task, message)
   redis.call('RPUSH', key('lane:' .. lane_name), weight .. '\31' .. tokens .. '\31' .. task)
   return {'waiting'}
 end
+if found == 1 then
+  return join()
+end
 
 -- include: scopes.lua
--- include: charge.lua
--- include: envelope.lua
+-- include: capped.lua
 definitions.use_current()
 local group, own = scopes.of_lane(lane_name)
-local cost = {requests = tonumber(weight), tokens = tonumber(tokens)}
-local limit = ledger.too_small(own, cost)
-if limit then
-  return {'too_large', whole(cost[limit.rule.unit]), whole(limit.rule.capacity), limit.scope, limit.rule.id}
+if found == 3 and not (own.capped and capped.counts().full(own.capped, #message)) then
+  capped.enter(own, task, #message)
+  capped.save()
+  return join()
 end
-redis.call('HSET', key('message'), task, token .. template)
+
+-- include: charge.lua
+-- include: envelope.lua
+-- include: outbox.lua
+local cost = {requests = tonumber(weight), tokens = tonumber(tokens), priority = group.priority}
+local limit, capacity = ledger.too_small(own, cost)
+if limit then
+  return {'too_large', whole(cost[limit.rule.unit]), whole(capacity), limit.scope, limit.rule.id}
+end
 
 -- Whether nobody waits anywhere that the task would have to pass, nor may claim a turn there. Where
 -- many gates have somebody waiting, that is not asked here.
@@ -59,7 +78,7 @@ local function nobody_is_before()
   end
   for _, scope in ipairs(own) do
     for _, each in ipairs(scope.limits) do
-      if occupied[scope.name .. '|' .. each.rule.unit] then
+      if occupied[each.scope .. '|' .. each.rule.unit] then
         return false
       end
     end
@@ -75,10 +94,14 @@ local function release_at_once()
     task = task, fence = fence, claimant = '', lane = lane_name, deadline = deadline, released_at = now,
     requests = cost.requests, tokens = cost.tokens, charged = lease.charged(own, cost),
   })
-  redis.call('LPUSH', group.queue, envelope(token .. template, fence))
+  redis.call('HSET', key('message'), task, message)
+  if outbox.is_for(group.queue) then
+    outbox.add(task, fence)
+  else
+    redis.call('LPUSH', group.queue, envelope(message, fence))
+  end
 end
 
-local due = math.max(now, tonumber(due_us) or now)
 if due == now and max_wait_us == '' and nobody_is_before() then
   local _, refusing = ledger.last_to_allow(own, cost)
   if not refusing then
@@ -88,6 +111,15 @@ if due == now and max_wait_us == '' and nobody_is_before() then
 end
 
 -- include: advance.lua
+-- include on demand: overflow.lua
+if own.capped and continues ~= '1' then
+  local refusal = load_overflow().refusal(lane.at(lane_name), cost, #message, due)
+  if refusal then
+    return refusal
+  end
+end
+redis.call('HSET', key('message'), task, message)
+capped.enter(own, task, #message)
 local element = lane.element(weight, tokens, task)
 local entry = lane.entry(lane_name, element)
 if max_wait_us ~= '' then
@@ -98,6 +130,7 @@ if due > now then
   redis.call('ZADD', key('delayed'), whole(due), entry)
   alarm.set(due)
   alarm.save()
+  capped.save()
   return {'delayed'}
 end
 

@@ -1,10 +1,12 @@
 -- include: clock.lua
 -- include: keys.lua
 -- include: unqueue.lua
+-- include: unclaimed.lua
 --
 -- Takes a task out that no worker has seen: it waits, is delayed, or lies in the broker's queue. There
 -- it is taken from the queue and out of its lease in this one step, and what it was charged is given
--- back; a worker that pops in the same moment has the message or has not.
+-- back; a worker that pops in the same moment has the message or has not. Out of a broker elsewhere nothing
+-- can be taken: there the message stays, and is dropped by the worker that it comes to.
 --
 -- With a reason, the task's message stays among the `expired` until its caller has been told, so that
 -- whoever dies after this call leaves nobody waiting.
@@ -26,8 +28,7 @@ if redis.call('HEXISTS', key('message'), task) == 0 then
 end
 
 local function take_back(held)
-  local message, queue = redis.call('HGET', key('message'), task), lane.at(held.lane).queue
-  if lease.is_claimed(held) or redis.call('LREM', queue, 1, envelope(message, held.fence)) == 0 then
+  if lease.is_claimed(held) or not unclaimed.take_back(held, lane.at(held.lane).queue) then
     return nil
   end
   lease.close(held, false)

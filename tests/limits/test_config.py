@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from turgor.limits.config import LimitsConfig
 from turgor.limits.errors import ConfigError, UnknownService
 from turgor.limits.limit import Limit, LimitKind, Unit
-from turgor.limits.scope_table import ScopeTable, ServiceTable, Window
+from turgor.limits.order_table import GlobalTable
+from turgor.limits.scope_table import ServiceTable, Window
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -248,7 +249,7 @@ class TestSources:
 class TestPython:
     def test_a_config_can_be_written_in_python(self) -> None:
         config = LimitsConfig(
-            global_=ScopeTable(max_in_flight=3),
+            global_=GlobalTable(max_in_flight=3),
             services={"api": ServiceTable(windows=(Window(limit=5, per="60s"),))},
             tasks={"proj.*": "api"},
         )

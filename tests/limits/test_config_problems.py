@@ -12,9 +12,11 @@ from turgor.limits.errors import ConfigError
 
 SCOPE_KEYS = (
     "requests_per_second, requests_per_minute, requests_per_hour, requests_per_day, windows, burst_capacity, "
-    "max_in_flight, token_limits, shadow"
+    "max_in_flight, token_limits, shadow, backlog, reserve"
 )
+GLOBAL_KEYS, LOOP_KEYS = f"{SCOPE_KEYS}, priority_ageing", f"{SCOPE_KEYS}, fair_weight"
 SERVICE_KEYS = f"{SCOPE_KEYS}, endpoints, on_unreachable, local_share, breaker, adaptive, retry_budget"
+KEYS = {"global": GLOBAL_KEYS, "services.x": SERVICE_KEYS, "loops.x": LOOP_KEYS, 'loops."*"': LOOP_KEYS}
 HUGE = 10**5000
 
 
@@ -48,6 +50,23 @@ def problems_in(text: str) -> list[str]:
         ),
         ("token_limits = {per_minute = 0}", "token_limits.per_minute: 0 is not allowed; use a whole number of at least 1"),
         ("token_limits = 5", "token_limits: 5 is not allowed; use a table, such as { per_minute = 100_000 }"),
+        ("backlog = 5", "backlog: 5 is not allowed; use a table, such as { limit = 10_000 }"),
+        ("backlog = {limit = 0}", "backlog.limit: 0 is not allowed; use a whole number of at least 1"),
+        ("backlog = {limits = 5, overflow = 'coalesce'}", "backlog.limits: unknown key; did you mean 'limit'?"),
+        ("backlog = {}", "backlog.overflow: 'reject' has no cap; add limit or bytes"),
+        (
+            "backlog = {bytes = '5 apples'}",
+            "backlog.bytes: '5 apples' is not a size; use one such as '64MB' or '1GiB', or a number of bytes",
+        ),
+        ("backlog = {bytes = 0}", "backlog.bytes: 0 is not allowed; use a whole number of bytes, or a size such as '64MB'"),
+        (
+            "backlog = {limit = 5, overflow = 'drop'}",
+            "backlog.overflow: 'drop' is not allowed; use 'reject', 'shed', 'block' or 'coalesce'",
+        ),
+        (
+            "backlog = {limit = 5, block_for = 5}",
+            "backlog.block_for: '5s' has no effect; add overflow = \"block\", or remove block_for",
+        ),
         ("windows = 5", 'windows: 5 is not allowed; use a list, such as [{ limit = 5, per = "10s" }]'),
         ("windows = {limit = 5, per = 1}", 'windows: a table is not allowed; use a list, such as [{ limit = 5, per = "10s" }]'),
         ("windows = [5]", 'windows[0]: 5 is not allowed; use a window, such as { limit = 5, per = "10s" }'),
@@ -60,6 +79,35 @@ def problems_in(text: str) -> list[str]:
         ),
         ("windows = [{per = 0, limit = 1}]", "windows[0].per: 0 is not allowed; use a duration from 1ms to 366d"),
         ("windows = [{per = 1, limit = 1, limits = 2}]", "windows[0].limits: unknown key; did you mean 'limit'?"),
+        ("reserve = 5", 'reserve: 5 is not allowed; use a table, such as { share = 0.2, priority = "HIGH" }'),
+        (
+            "reserve = {share = 0.2}",
+            'reserve.priority: this key is missing; use a table, such as { share = 0.2, priority = "HIGH" }',
+        ),
+        ("reserve = {share = 0.2, priority = 7, of = 1}", "reserve.of: unknown key; use one of share, priority"),
+        (
+            "max_in_flight = 5\nreserve = {share = 1, priority = 7}",
+            "reserve.share: 1 is not allowed; use a share above 0 and below 1",
+        ),
+        (
+            "max_in_flight = 5\nreserve = {share = 0.2, priority = 0}",
+            "reserve.priority: 0 is not allowed; use a priority from 1 to 9, or one of LOW, NORMAL, HIGH, CRITICAL",
+        ),
+        (
+            "max_in_flight = 5\nreserve = {share = 0.2, priority = 'TOP'}",
+            "reserve.priority: 'TOP' is not allowed; use a priority from 1 to 9, or one of LOW, NORMAL, HIGH, CRITICAL",
+        ),
+        (
+            "reserve = {share = 0.2, priority = 7}",
+            "reserve: there is no limit to keep a part of; add one such as requests_per_minute, or remove reserve",
+        ),
+        (
+            "requests_per_minute = 60\nmax_in_flight = 1\nreserve = {share = 0.2, priority = 7}",
+            (
+                "reserve: a share of 0.2 is all of 1 in flight, so work below the priority could never run; "
+                "use a smaller share, or raise the limit"
+            ),
+        ),
         (
             "token_limits = {windows = [{per = '1s', limit = true}]}",
             "token_limits.windows[0].limit: true is not allowed; use a whole number of at least 1",
@@ -74,7 +122,7 @@ def test_a_value_that_is_not_allowed_names_its_path_and_what_is(line: str, probl
 def test_every_scope_has_the_same_rules(table: str) -> None:
     assert problems_in(f"[{table}]\nburst_capacity = -1\nlimit = 5\nrequest_per_hour = 5") == [
         f"{table}.burst_capacity: -1 is not allowed; use a whole number of at least 1",
-        f"{table}.limit: unknown key; use one of {SERVICE_KEYS if table == 'services.x' else SCOPE_KEYS}",
+        f"{table}.limit: unknown key; use one of {KEYS.get(table, SCOPE_KEYS)}",
         f"{table}.request_per_hour: unknown key; did you mean 'requests_per_hour'?",
     ]
 
@@ -87,15 +135,15 @@ def test_every_scope_has_the_same_rules(table: str) -> None:
         ("x = 1", "x: unknown key; use one of global, services, loop_types, loops, tasks"),
         ("global.Requests-Per-Minute = 1", "global.Requests-Per-Minute: unknown key; did you mean 'requests_per_minute'?"),
         ("global.token_limits.per_minut = 1", "global.token_limits.per_minut: unknown key; did you mean 'per_minute'?"),
-        ("global.endpoints.x = {}", f"global.endpoints: unknown key; use one of {SCOPE_KEYS}"),
-        ("global.'a b\\n\"' = 1", f'global."a b\\\\n\\"": unknown key; use one of {SCOPE_KEYS}'),
-        ('global."a\\nb" = 1', f'global."a\\nb": unknown key; use one of {SCOPE_KEYS}'),
-        (f"global.{'k' * 90} = 1", f"global.{'k' * 57}...: unknown key; use one of {SCOPE_KEYS}"),
+        ("global.endpoints.x = {}", f"global.endpoints: unknown key; use one of {GLOBAL_KEYS}"),
+        ("global.'a b\\n\"' = 1", f'global."a b\\\\n\\"": unknown key; use one of {GLOBAL_KEYS}'),
+        ('global."a\\nb" = 1', f'global."a\\nb": unknown key; use one of {GLOBAL_KEYS}'),
+        (f"global.{'k' * 90} = 1", f"global.{'k' * 57}...: unknown key; use one of {GLOBAL_KEYS}"),
         # Scopes that bear the names of keys.
         ("services.token_limits.x = 1", f"services.token_limits.x: unknown key; use one of {SERVICE_KEYS}"),
         ("services.x.endpoints.windows.x = 1", f"services.x.endpoints.windows.x: unknown key; use one of {SCOPE_KEYS}"),
-        ("loops.services.x = 1", f"loops.services.x: unknown key; use one of {SCOPE_KEYS}"),
-        ('loops.x."[key]" = 1', f'loops.x."[key]": unknown key; use one of {SCOPE_KEYS}'),
+        ("loops.services.x = 1", f"loops.services.x: unknown key; use one of {LOOP_KEYS}"),
+        ('loops.x."[key]" = 1', f'loops.x."[key]": unknown key; use one of {LOOP_KEYS}'),
     ],
 )
 def test_an_unknown_key_names_the_one_that_was_meant_or_all(text: str, problem: str) -> None:
@@ -291,3 +339,24 @@ def test_what_only_python_can_say_is_one_line_too(tables: Any, problem: str) -> 
 )
 def test_what_becomes_of_calls_in_an_outage_is_checked(line: str, problem: str) -> None:
     assert problems_in(f"[services.llm_api]\n{line}") == [f"services.llm_api.{problem}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("global.priority_ageing = '10ms'", "global.priority_ageing: '10ms' is not allowed; use a duration of at least 1s"),
+        (
+            "global.priority_ageing = 'soon'",
+            "global.priority_ageing: 'soon' is not a duration; use one such as '10s' or '1m30s', or a number of seconds",
+        ),
+        (
+            "services.x.priority_ageing = '5m'",
+            f"services.x.priority_ageing: unknown key; use one of {SERVICE_KEYS}",
+        ),
+        ("loops.x.fair_weight = 0", "loops.x.fair_weight: 0 is not allowed; use a whole number from 1 to 100"),
+        ("loops.x.fair_weight = 101", "loops.x.fair_weight: 101 is not allowed; use a whole number from 1 to 100"),
+        ("loops.x.fair_weight = 1.5", "loops.x.fair_weight: 1.5 is not allowed; use a whole number from 1 to 100"),
+    ],
+)
+def test_what_says_in_which_order_work_is_served_is_checked(text: str, problem: str) -> None:
+    assert problems_in(text) == [problem]

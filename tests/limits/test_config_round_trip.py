@@ -15,10 +15,13 @@ LIMITS_TOML = """
 [global]
 requests_per_minute = 600
 burst_capacity = 50
+backlog = { limit = 10_000, bytes = "64MB" }
+priority_ageing = "5m"
 
 [services.llm_api]
 windows = [{ limit = 5, per = "10s" }]
 token_limits = { per_minute = 100_000 }
+reserve = { share = 0.2, priority = 7 }
 
 [services.llm_api.endpoints.chat]
 max_in_flight = 8
@@ -30,6 +33,8 @@ requests_per_minute = 30
 
 [loops."*"]
 requests_per_minute = 10
+backlog = { limit = 100, overflow = "block", block_for = "2s" }
+fair_weight = 2
 
 [tasks]
 "proj.tasks.complete" = "llm_api/chat"

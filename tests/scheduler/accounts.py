@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from turgor.limits.backlog_table import BacklogTable
 from turgor.limits.config import LimitsConfig
 from turgor.limits.limit import Limit, LimitKind, Unit
 from turgor.limits.scope import template_of
@@ -112,6 +113,13 @@ class Account:
         self._check_release(limit)
         return spent
 
+    def check_reserve(self, spent: Spent, priority: int) -> None:
+        """The release of this priority leaves what is reserved; one that costs more takes all that it may."""
+        met = spent.limit.open_to(priority)
+        units, spent.units = spent.units, min(spent.units, met.capacity)
+        self._check_release(met)
+        spent.units = units
+
     def start(self, spent: Spent) -> None:
         self.last_start_us = max(self.last_start_us, self.clock.now_us)
         spent.started_us, spent.began_us = self.clock.elapsed_us, self.clock.now_us
@@ -199,10 +207,11 @@ class Accounts:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._definitions: Mapping[str, tuple[Limit, ...]] = {}
+        self._backlogs: Mapping[str, BacklogTable] = {}
         self.of: dict[str, Account] = {}
 
     def publish(self, config: LimitsConfig) -> None:
-        self._definitions = config.definitions()
+        self._definitions, self._backlogs = config.definitions(), config.backlogs()
         for name, account in self.of.items():
             scope, _, limit_id = name.rpartition(":")
             account.change(next((limit for limit in self.rules(scope) if limit.id == limit_id), None))
@@ -210,6 +219,16 @@ class Accounts:
     def rules(self, scope: str) -> tuple[Limit, ...]:
         found = self._definitions.get(scope)
         return self._definitions.get(template_of(scope) or "", ()) if found is None else found
+
+    def cap_of(self, scope: str) -> BacklogTable | None:
+        """The cap on what waits of the scope."""
+        named = scope in self._definitions or scope in self._backlogs
+        return self._backlogs.get(scope if named else template_of(scope) or "")
+
+    def caps_of(self, lane: Lane) -> list[tuple[str, BacklogTable]]:
+        """(scope, cap) of each cap that concerns the lane."""
+        scopes = () if lane.unlimited else lane.scopes.names
+        return [(scope, cap) for scope in scopes if (cap := self.cap_of(scope))]
 
     def limits_of(self, lane: Lane) -> Iterator[tuple[str, Limit]]:
         """(scope, limit) of each limit that concerns the lane, its queue's apart."""
@@ -225,17 +244,20 @@ class Accounts:
     def too_large(self, task: WaitingTask) -> bool:
         """Whether some limit never holds as much as the task costs."""
         return any(
-            limit.kind is not LimitKind.IN_FLIGHT and cost_of(task, limit.unit) > limit.capacity
+            limit.kind is not LimitKind.IN_FLIGHT and cost_of(task, limit.unit) > limit.capacity_for(task.lane.priority)
             for _, limit in self.limits_of(task.lane)
         )
 
     def release(self, task: WaitingTask) -> list[Spent]:
         """Charge all limits of the task. Fails if one of them is exceeded."""
-        return [
+        made = [
             self.account(scope, limit).release(task.task, limit, units)
             for scope, limit in self.limits_of(task.lane)
             if (units := units_of(task, limit))
         ]
+        for spent in made:
+            spent.account.check_reserve(spent, task.lane.priority)
+        return made
 
     def longest_period_us(self) -> int:
         return max((limit.period_us for limits in self._definitions.values() for limit in limits), default=0)

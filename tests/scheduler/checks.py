@@ -6,24 +6,42 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from turgor.limits.limit import LimitKind, Unit
-from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SECOND_US
 
 from .accounts import cost_of, units_of
+from .precedence import first_at, precedes
 from .realm import State, Window, bucket_is_full_us
 
 if TYPE_CHECKING:
+    from turgor.scheduler.scheduler import WaitingTask
+
     from .model import Model
 
 # A lane that was sent to and fro between two limits may keep one of them shut for so long, until the other opens.
 LONGEST_HOLD_US = SECOND_US
-FOR_EVER = {"fence", "version", "config", "configs", "history", "dispatched", "asleep", "bell", "ahead", "refill", "estimates"}
+FOR_EVER = {
+    "fence",
+    "version",
+    "config",
+    "configs",
+    "history",
+    "dispatched",
+    "asleep",
+    "bell",
+    "ahead",
+    "refill",
+    "estimates",
+    "capped",
+    "emptied",
+    "outbox_bell",
+}
 FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
 
 
 def compare(model: Model, state: State) -> None:
     """All that is stored, after a call."""
     assert state.messages == {name: task.token + task.template for name, task in model.tasks.items()}
+    assert state.since == model.since
     assert state.lanes == {name: waiting for name, waiting in model.lanes.items() if waiting}
     assert sorted(state.delayed) == sorted(
         (model.tasks[name].lane.name, name, model.tasks[name].due_us) for name in model.delayed
@@ -35,11 +53,32 @@ def compare(model: Model, state: State) -> None:
     }
     assert state.deadlines == {name: flight.deadline_us for name, flight in model.flights.items()}
     assert state.queues == {name: queue for name, queue in model.queues.items() if queue}
+    assert state.releasing == {task: score for (_, task), score in model.releasing.items()}
     assert state.unclaimed == model.unclaimed()
     assert state.redelivered == model.redelivered
+    _compare_backlogs(model, state)
     _compare_limits(model, state)
     _check_places(state)
     _check_wakes(model, state)
+
+
+def size_of(task: WaitingTask) -> int:
+    """What its message takes: 8 bytes say since when it waits."""
+    return len(task.token) + 8 + len(task.template)
+
+
+def _compare_backlogs(model: Model, state: State) -> None:
+    """What waits is counted in each scope that has a cap; the count of a new cap grows until it is whole."""
+    expected: dict[str, tuple[int, int]] = {}
+    for name, task in model.tasks.items():
+        if name not in model.flights:
+            for scope, _ in model.accounts.caps_of(task.lane):
+                tasks, size = expected.get(scope, (0, 0))
+                expected[scope] = tasks + 1, size + size_of(task)
+    if state.filling:
+        assert all(count <= expected.get(scope, (0, 0)) for scope, count in state.backlog.items())
+    else:
+        assert state.backlog == expected
 
 
 def _compare_limits(model: Model, state: State) -> None:
@@ -78,6 +117,9 @@ def _check_wakes(model: Model, state: State) -> None:
 
 def check_next(model: Model, state: State, next_in_s: float | None) -> None:
     """A dispatch says when the next thing is due."""
+    if state.filling:
+        assert next_in_s == 0, "what waits is not counted to its end"
+        return
     next_us = math.inf if next_in_s is None else round(next_in_s * SECOND_US)
     due_us = min(state.due_us(), min(state.deadlines.values(), default=math.inf))
     assert next_us == max(0, due_us - model.now_us), f"next in {next_us}, due in {due_us - model.now_us}"
@@ -115,7 +157,7 @@ def _is_spent(model: Model, name: str, stored: Any) -> bool:
 def opens_at_us(model: Model, state: State, gate: str) -> float:
     """When the gate certainly admits the first that waits at it, if nothing else happens."""
     scope, _, unit = gate.rpartition("|")
-    first = model.tasks[state.lanes[state.gates[gate][0]][0]]
+    first = first_at(model, state, gate)
     if scope.startswith("queue:"):
         queue = scope.removeprefix("queue:")
         return model.now_us if model.refill_of(queue) <= model.room_of(queue) - model.unclaimed().get(queue, 0) else math.inf
@@ -126,7 +168,7 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
     return max(
         model.regulators.opens_us(scope, unit),
         *(
-            accounts.account(scope, limit).allows_us(limit, units_of(first, limit))
+            accounts.account(scope, limit).allows_us(met := limit.open_to(first.lane.priority), units_of(first, met))
             for limit in accounts.rules(scope)
             if limit.unit == unit
         ),
@@ -140,15 +182,15 @@ def _is_covered(model: Model, state: State, gate: str) -> bool:
     Whoever goes on from there tries its narrower gates in the same call.
     """
     scope, _, unit = gate.rpartition("|")
-    priority = Lane.from_name(state.gates[gate][0]).priority
-    for other, lanes in state.gates.items():
+    first = first_at(model, state, gate)
+    for other in state.gates:
         wide, _, other_unit = other.rpartition("|")
         if (
             other != gate
             and _contains(wide, scope)
             and other_unit in (Unit.REQUESTS, unit)
             and (opens_at_us(model, state, other) > model.now_us or state.wakes[other] <= model.clock.latest_us)
-            and Lane.from_name(lanes[0]).priority >= priority
+            and precedes(model, first_at(model, state, other), first)
         ):
             return True
     return False

@@ -6,29 +6,36 @@ call did, works out by itself what that means, and fails where a promise is brok
     limits      no window, bucket or cap is ever exceeded, judged by the times of releases and starts
     tasks       each accepted and unfinished task is in one place, and each lane that has work too
     order       a lane is served first in, first out; what comes back goes to its head
-    priority    among lanes of the same scopes and queue the higher one goes first
+    priority    among lanes of the same scopes and queue the higher one goes first, or who has waited for long enough
     progress    nothing waits that its limits would admit, and somebody will be woken for the rest
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.scheduler.lane import Lane
+from turgor.scheduler.outbox import Release, Taken
 from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled, Submitted, WaitingTask
 
 from .accounts import Accounts, Clock, Spent
-from .checks import check_next, compare
+from .checks import check_next, compare, size_of
 from .realm import Message, State
 from .regulators import Regulators, throttled_scope
 
 DEFAULT_AHEAD = 100
 MOST_REFILLED = 4
 DONE_FOR_US = 60 * SECOND_US
+# How the outbox of a broker elsewhere is called, and the list of the test that stands for that broker's queue.
+OUTBOX = "{turgor:test}:outbox:"
+ELSEWHERE = "elsewhere:"
+# What may lie in such a queue is asked for so often in the time of a claim, for so many of these times.
+ASKED_IN_A_CLAIM = 4
+PATIENCE = 20
 
 
 @dataclass
@@ -39,6 +46,7 @@ class Flight:
     fence: str
     deadline_us: int
     spent: list[Spent]
+    released_us: int
     claimant: str | None = None
     settled: int | None = None
 
@@ -59,12 +67,16 @@ class Model:
         self.clock = Clock(now_us)
         self.accounts = Accounts(self.clock)
         self.regulators = Regulators(self.clock)
+        self.ageing_us = 0  # in which waiting work gains a priority level; 0 for never
         self.tasks: dict[str, WaitingTask] = {}
+        self.since: dict[str, int] = {}
         self.lanes: dict[str, list[str]] = {}
         self.delayed: list[str] = []
         self.expires_us: dict[str, int] = {}
         self.flights: dict[str, Flight] = {}
         self.queues: dict[str, list[bytes]] = {}
+        self.releasing: dict[tuple[str, str], float] = {}  # by fence and task
+        self.emptied_us: dict[str, int] = {}
         self.gone: dict[bytes, int] = {}
         self.expired: set[str] = set()
         self.workers: dict[str, dict[str, tuple[int, int]]] = {}
@@ -101,7 +113,10 @@ class Model:
             self._settle(state)
             return
         assert known is not True, f"{task.task} was accepted twice"
+        if status is not Submitted.RELEASED and not task.continues:
+            assert not self.without_room(task), f"{task.task} was accepted, and there was no room"
         self.tasks[task.task] = task
+        self.since[task.task] = max(self.now_us, task.due_us or 0)
         if task.max_wait_s is not None:
             due_us = max(self.now_us, task.due_us or 0)
             self.expires_us[task.task] = due_us + round(task.max_wait_s * SECOND_US)
@@ -114,6 +129,22 @@ class Model:
         if status is not Submitted.DELAYED:
             assert (status is Submitted.RELEASED) == (task.task in self.flights)
 
+    def refused(self, task: WaitingTask, state: State) -> None:
+        """A submit found no room. Somewhere there was none."""
+        assert self.is_known(task) is not True, f"{task.task} is known, and was refused"
+        assert not task.continues, f"{task.task} goes on with accepted work, and was refused"
+        assert self.without_room(task), f"{task.task} was refused, and there was room"
+        self._settle(state)
+
+    def without_room(self, task: WaitingTask) -> list[str]:
+        """The scopes that have no room for the task. A cap that is being filled may not know it yet."""
+        size, full = size_of(task), list[str]()
+        for scope, cap in self.accounts.caps_of(task.lane):
+            tasks, taken = self.state.backlog.get(scope, (0, 0))
+            if tasks >= (cap.limit or math.inf) or taken + size > (cap.most_bytes or math.inf):
+                full.append(scope)
+        return full
+
     def dispatched(self, dispatched: Dispatched, budget: int, state: State) -> None:
         recovered, promoted = dispatched.recovered, dispatched.promoted
         lapsed = sorted(
@@ -121,9 +152,9 @@ class Model:
             key=lambda flight: (flight.deadline_us, flight.task.task.encode()),
         )
         for flight in lapsed:
-            if flight.claimant is None and self._envelope(flight) in self.queues.get(flight.task.lane.queue, ()):
+            if wait_us := self._look_again_in_us(flight):
                 if state.deadlines.get(flight.task.task) != flight.deadline_us:
-                    flight.deadline_us = self.now_us + self._claim_within_us
+                    flight.deadline_us = self.now_us + wait_us
             elif recovered:
                 recovered -= 1
                 self._take_back(flight)
@@ -145,6 +176,55 @@ class Model:
         self._settle(state, released=dispatched.released)
         check_next(self, state, dispatched.next_in_s)
 
+    def _look_again_in_us(self, flight: Flight) -> int | None:
+        """How long a release is left alone that has lapsed; None if it is lost."""
+        queue, claim_us = flight.task.lane.queue, self._claim_within_us
+        if flight.claimant is not None:
+            return None
+        if not queue.startswith(OUTBOX):
+            return claim_us if self._envelope(flight) in self.queues.get(queue, ()) else None
+        if (flight.fence, flight.task.task) in self.releasing:
+            return claim_us
+        published_us = flight.deadline_us - claim_us
+        is_lost = self.emptied_us.get(queue, 0) > published_us or self.now_us - flight.released_us > PATIENCE * claim_us
+        return None if is_lost else claim_us // ASKED_IN_A_CLAIM
+
+    def took(self, taken: Taken, most: int, within_us: int, state: State) -> None:
+        """A publisher has taken releases."""
+        due = sorted((score, entry) for entry, score in self.releasing.items() if score <= self.now_us)[:most]
+        valid = [entry for _, entry in due if self._is_to_be_published(*entry)]
+        assert sorted((str(each.fence), each.task) for each in taken.releases) == sorted(valid)
+        for each in taken.releases:
+            assert each.envelope == self._envelope(self.flights[each.task])
+        for _, entry in due:
+            del self.releasing[entry]
+        self.releasing |= dict.fromkeys(valid, self.now_us + within_us)
+        next_us = max(0, min(self.releasing.values()) - self.now_us) if self.releasing else None
+        assert next_us == (None if taken.next_in_s is None else round(taken.next_in_s * SECOND_US))
+        self._settle(state)
+
+    def _is_to_be_published(self, fence: str, task: str) -> bool:
+        flight = self.flights.get(task)
+        return flight is not None and flight.fence == fence and flight.claimant is None
+
+    def published(self, releases: Iterable[Release]) -> None:
+        """The broker elsewhere has these; nobody has confirmed them yet."""
+        for each in releases:
+            self.queues.setdefault(ELSEWHERE + each.queue, []).insert(0, each.envelope)
+
+    def confirmed(self, releases: Iterable[Release], state: State) -> None:
+        for each in releases:
+            self.releasing.pop((str(each.fence), each.task), None)
+            if self._is_to_be_published(str(each.fence), each.task):
+                self.flights[each.task].deadline_us = self.now_us + self._claim_within_us
+        self._settle(state)
+
+    def given_back(self, releases: Iterable[Release], state: State) -> None:
+        for each in releases:
+            if (str(each.fence), each.task) in self.releasing:
+                self.releasing[str(each.fence), each.task] = each.fence
+        self._settle(state)
+
     def _expire(self, state: State) -> None:
         """What has waited too long leaves its place; what was released in time is left alone."""
         over = {(name, time) for _, name, time in self.state.overdue} - {(name, time) for _, name, time in state.overdue}
@@ -157,6 +237,7 @@ class Model:
     def _leave(self, name: str) -> None:
         """A task that waits is gone."""
         task = self.tasks.pop(name)
+        del self.since[name]
         self.gone[task.token] = self.now_us
         self.expires_us.pop(name, None)
         self.redelivered.pop(name, None)
@@ -208,7 +289,7 @@ class Model:
         assert accepted == valid, f"{message} finished: {accepted}"
         if valid and flight is not None:
             self._close(flight, failed=outcome is Outcome.FAILED)
-            del self.flights[message.task], self.tasks[message.task]
+            del self.flights[message.task], self.tasks[message.task], self.since[message.task]
             self.redelivered.pop(message.task, None)
             self.expires_us.pop(message.task, None)
             self.gone[flight.task.token] = self.now_us
@@ -300,11 +381,14 @@ class Model:
         assert waiting[:1] == [task.task], f"{task.task} was released, and {waiting[:1]} is first in its lane"
         del waiting[0]
         self.regulators.release(task)
-        flight = Flight(task, fence, self.now_us + self._claim_within_us, self.accounts.release(task))
+        flight = Flight(task, fence, self.now_us + self._claim_within_us, self.accounts.release(task), self.now_us)
         self.flights[task.task] = flight
         unclaimed = self.unclaimed().get(task.lane.queue, 0)
         assert unclaimed <= self.room_of(task.lane.queue), f"{unclaimed} lie in {task.lane.queue}"
-        self.queues.setdefault(task.lane.queue, []).insert(0, self._envelope(flight))
+        if task.lane.queue.startswith(OUTBOX):
+            self.releasing[fence, task.task] = int(fence)
+        else:
+            self.queues.setdefault(task.lane.queue, []).insert(0, self._envelope(flight))
 
     def _envelope(self, flight: Flight) -> bytes:
         fence = flight.fence.encode()
@@ -359,6 +443,12 @@ class Model:
                 (other.queue, other.scopes, other.unlimited) == (task.lane.queue, task.lane.scopes, task.lane.unlimited)
                 and first.weight <= task.weight
                 and first.tokens <= task.tokens
+                and not self._has_aged(task, other.priority)
             ):
                 message = f"{task.task} of priority {task.lane.priority} went before {first.task} of {other.priority}"
                 raise AssertionError(message)
+
+    def _has_aged(self, task: WaitingTask, priority: int) -> bool:
+        """Whether the task has waited long enough to be served as one of this priority."""
+        levels = priority - task.lane.priority
+        return bool(self.ageing_us) and self.clock.latest_us - self.since[task.task] >= levels * self.ageing_us

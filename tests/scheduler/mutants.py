@@ -63,4 +63,12 @@ MUTANTS = (
     Mutant("a throttled task goes on without closing its scope", "closure.set(record, now + tonumber(for_us), reason)", "tostring(reason)"),
     Mutant("a lane that has more work is forgotten", "head)\n    lane.place(self)\n", "head)\n"),
     Mutant("a task that has waited too long is dropped in silence", "redis.call('HSET', key('expired'), waiting.task,", "tostring("),
+    Mutant("a backlog takes one more than its cap", "self.tasks >= cap.tasks then", "self.tasks > cap.tasks then"),
+    Mutant("a released task stays in its backlog", "capped.leave(from.scopes, release.tasks[i], #messages[i], from.name)", "tostring(from)"),
+    Mutant("a task that comes back is not counted", "  capped.enter(target.scopes, self.task)\n", ""),
+    Mutant("what has waited before its cap was stated is not counted", "    take_in(lane_name, element)\n", ""),
+    Mutant("what a publisher had taken that died is never published", "redis.call('ZADD', outbox.releasing, whole(now + tonumber(within_us)), entry)", "redis.call('ZREM', outbox.releasing, entry)"),
+    Mutant("two publishers are given the same release", "redis.call('ZADD', outbox.releasing, whole(now + tonumber(within_us)), entry)", ""),
+    Mutant("a release that is yet to be published is taken for lost", "  if redis.call('ZSCORE', outbox.releasing, outbox.entry(self.task, self.fence)) then\n    return claim_within", "  if false then\n    return claim_within"),
+    Mutant("a publication does not give the claim its time", "redis.call('ZADD', LEASES, whole(now + tonumber(claim_within_us)), task)", ""),
 )  # fmt: skip

@@ -24,6 +24,7 @@ from turgor.limits.registry import LimitsRegistry
 from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane, Priority
+from turgor.scheduler.outbox import Outbox, Release, Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled, Submitted, WaitingTask
 
 EPOCH_US = 1_700_000_000_000_000
@@ -98,6 +99,7 @@ class Realm:
     ) -> None:
         self.client, self.keys = client, Keys(name)
         self.scheduler = Scheduler(client, self.keys, claim_within_s=claim_within_s, lease_s=lease_s)
+        self.outbox = Outbox(client, self.keys, claim_within_s=claim_within_s)
         self.regulator = Regulator(client, self.keys)
         self.now_us = EPOCH_US
         self._tokens = (b"%08d" % number for number in itertools.count())
@@ -119,10 +121,11 @@ class Realm:
         tokens: int = 0,
         due_in_s: float | None = None,
         max_wait_s: float | None = None,
+        continues: bool = False,
         token: bytes | None = None,
     ) -> WaitingTask:
         due_us = None if due_in_s is None else self.now_us + round(due_in_s * SECOND_US)
-        return WaitingTask(name, token or next(self._tokens), to, template(name), weight, tokens, due_us, max_wait_s)
+        return WaitingTask(name, token or next(self._tokens), to, template(name), weight, tokens, due_us, max_wait_s, continues)
 
     def submit(self, name: str, to: Lane, **options: Any) -> Submitted:
         """Submit a new task; the options are those of `task`."""
@@ -148,6 +151,12 @@ class Realm:
         """What kombu does: the oldest message leaves the broker's queue."""
         envelope = cast("bytes | None", self.client.rpop(queue))
         return Message.read(envelope) if envelope else None
+
+    def take_releases(self, most: int = 100, within_s: float = 20.0) -> Taken:
+        return self.outbox.take(most, within_s, now_us=self.now_us)
+
+    def confirm(self, releases: Iterable[Release]) -> int:
+        return self.outbox.confirm(releases, now_us=self.now_us)
 
     def claim(self, message: Message, claimant: str = "worker") -> bool:
         return self.scheduler.claim(*message, claimant, now_us=self.now_us)
@@ -273,7 +282,13 @@ class State:
 
     @cached_property
     def messages(self) -> dict[str, bytes]:
-        return self.keys.get("message", {})
+        """The token and the template of each message."""
+        return {name: stored[:8] + stored[16:] for name, stored in self.keys.get("message", {}).items()}
+
+    @cached_property
+    def since(self) -> dict[str, int]:
+        """Since when each task waits."""
+        return {name: round(struct.unpack_from("<d", stored, 8)[0]) for name, stored in self.keys.get("message", {}).items()}
 
     @cached_property
     def lanes(self) -> dict[str, list[str]]:
@@ -332,6 +347,11 @@ class State:
         return {task: int(time) for task, time in self.keys.get("leases", {}).items()}
 
     @cached_property
+    def releasing(self) -> dict[str, float]:
+        """What lies in the outbox, by task: the fence of what nobody has taken, or when another may take it."""
+        return {entry.partition(RECORD)[2]: score for entry, score in self.keys.get("releasing", {}).items()}
+
+    @cached_property
     def unclaimed(self) -> dict[str, int]:
         return {queue: int(count) for queue, count in self.keys.get("unclaimed", {}).items()}
 
@@ -343,6 +363,17 @@ class State:
     def learned(self) -> dict[str, tuple[int, ...]]:
         """The costs that are remembered of each task, by its name."""
         return {name: QuantileState.unpack(packed).values for name, packed in self.keys.get("estimates", {}).items()}
+
+    @cached_property
+    def backlog(self) -> dict[str, tuple[int, int]]:
+        """Tasks and bytes that wait, by scope, where there is a cap."""
+        counts = {name: int(count) for stored in self._family("backlog:").values() for name, count in stored.items()}
+        return {scope: (tasks, counts[f"{scope}|bytes"]) for scope, tasks in counts.items() if not scope.endswith("|bytes")}
+
+    @cached_property
+    def filling(self) -> set[str]:
+        """The caps whose counts are not whole yet."""
+        return {cap.decode() for cap in self.keys.get("filling", ())}
 
     @cached_property
     def holding(self) -> set[str]:

@@ -10,8 +10,9 @@ import pytest
 from redis import Redis
 
 from turgor.limits.outcome import Outcome
+from turgor.scheduler.outbox import Release
 
-from .realm import Message, Realm, State, Window, lane
+from .realm import EPOCH_US, Message, Realm, State, Window, lane
 
 Step = Callable[[Realm], object]
 
@@ -26,6 +27,7 @@ LANES = {
     "git": lane("git"),
     "git on q2": lane("git", queue="q2"),
     "free": lane(unlimited=True),
+    "elsewhere": lane("api", queue="{turgor:test}:outbox:q"),
 }
 _LABELS = {each.name: label for label, each in LANES.items()}
 
@@ -102,9 +104,16 @@ def picture(state: State, now_us: int) -> dict[str, Any]:
         "shadowed": {name: int(count) for name, count in state.shadowed.items()},
         "regulated": list(state.keys.get("regulators", {})),
         "redelivered": state.redelivered,
+        "releasing": {
+            task: f"in {(score - now_us) / 1e6:g} s" if score > EPOCH_US / 2 else f"fence {score:g}"
+            for task, score in state.releasing.items()
+        },
+        "asked": sorted(queue.decode().rpartition(":")[2] for queue in state.keys.get("asked", ())),
+        "outbox bell": "outbox_bell" in state.keys,
         "expired": sorted(state.expired),
         "learned": state.learned,
         "bell": state.bell,
+        "backlog": state.backlog,
         "ahead": {queue: int(slots) for queue, slots in state.keys.get("ahead", {}).items()},
         "refill": {queue: int(places) for queue, places in state.keys.get("refill", {}).items()},
         "clocks": state.keys.get("clocks", {}),
@@ -149,6 +158,30 @@ def _last(realm: Realm, name: str) -> Message:
     """The message of the task's release; of its last one, if it is released now."""
     lease = realm.state().leases.get(name)
     return Message(name, lease.fence if lease else "1")
+
+
+def take_releases(most: int = 100) -> Step:
+    """A publisher takes what there is, for 20 s. Gives the messages, and the queues that are asked about."""
+
+    def step(realm: Realm) -> object:
+        taken = realm.take_releases(most)
+        return (
+            " ".join(f"{each.task}:{Message.read(each.envelope).fence}" for each in taken.releases),
+            taken.asked,
+            taken.next_in_s,
+        )
+
+    return step
+
+
+def confirm(*names: str, fence: int | None = None) -> Step:
+    """The broker has confirmed the last releases of these tasks."""
+    return lambda realm: realm.confirm(Release(name, fence or int(_last(realm, name).fence), "q", b"") for name in names)
+
+
+def seen_empty(realm: Realm) -> None:
+    """A publisher has looked, and no message lies in the broker's queue."""
+    realm.outbox.seen_empty("q", realm.now_us)
 
 
 def claim(name: str, claimant: str = "w", *, fence: str | None = None) -> Step:

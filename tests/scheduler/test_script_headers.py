@@ -179,6 +179,22 @@ def test_the_server_accepts_the_text_and_calls_it_by_the_same_digest(path: Path,
     assert redis_client.script_load(script(path).source) == script(path).sha
 
 
+def test_what_only_its_own_part_uses_takes_none_of_the_200_locals_that_lua_knows(tmp_path: Path, redis_client: Redis) -> None:
+    private = "".join(f"local only_here_{number} = {number}\n" for number in range(150))
+    path = write(
+        tmp_path,
+        script="-- KEYS realm: any\n-- include: a.lua\n-- include: b.lua\nreturn {a + b, more}\n",
+        a=f"{private}local a, more = only_here_149, 'text, a'\n",
+        b=f"{private.replace('here', 'there')}local b\nlocal function set(value)\n  b = value\nend\nset(only_there_1)\n",
+    )
+    assert Script(path)(redis_client, "r") == [150, b"text, a"]
+
+
+@each_script
+def test_there_is_room_for_more_parts(path: Path, redis_client: Redis) -> None:
+    redis_client.script_load("".join(f"local more_{number}\n" for number in range(50)) + script(path).source)
+
+
 def test_every_part_is_included_by_somebody() -> None:
     included = {
         name

@@ -14,21 +14,24 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from turgor.limits.config import LimitsConfig
-from turgor.limits.errors import CostTooLarge
+from turgor.limits.errors import ConfigError, CostTooLarge
 from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.limits.scope import TaskScopes
+from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
+from turgor.scheduler.outbox import Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
 
 from .checks import check_empty, check_nothing_is_left
-from .model import Model
+from .model import ELSEWHERE, OUTBOX, Model
 from .mutants import MUTANTS, Mutant
 from .realm import Message, Realm
 from .regulators import throttled_scope
 
 CLAIM_WITHIN_S, LEASE_S = 5.0, 10.0
-QUEUES = ("q", "q2")
+QUEUES = ("q", "q2", OUTBOX + "q3")
+PUBLISH_WITHIN_S = 20.0
 SCOPES = (
     TaskScopes(),
     TaskScopes("api"),
@@ -49,8 +52,18 @@ def lanes_of(scopes: TaskScopes | None, priorities: tuple[int, ...], queue: str)
     return [Lane(queue, priority, scopes or TaskScopes(), scopes is None) for priority in priorities]
 
 
+def is_possible(table: dict[str, Any]) -> bool:
+    try:
+        LimitsConfig.load({"global": table})
+    except ConfigError:
+        return False
+    return True
+
+
 counts = st.integers(1, 5)
 windows = st.fixed_dictionaries({"limit": counts, "per": st.sampled_from(["1s", "7s", "60s"])}).map(lambda window: [window])
+backlogs = st.fixed_dictionaries({"limit": st.integers(1, 6)}, optional={"bytes": st.sampled_from([100, 300])})
+shares = st.sampled_from([0.1, 0.4])
 tables = st.fixed_dictionaries(
     {},
     optional={
@@ -58,12 +71,15 @@ tables = st.fixed_dictionaries(
         "max_in_flight": st.integers(1, 3),
         "token_limits": st.fixed_dictionaries({"windows": st.builds(lambda n: [{"limit": n, "per": "10s"}], st.integers(5, 20))}),
         "burst_capacity": st.just(1),
+        "backlog": backlogs,
+        "reserve": st.builds(lambda share, priority: {"share": share, "priority": priority}, shares, st.sampled_from([5, 7])),
     },
-).filter(lambda table: "windows" in table or "burst_capacity" not in table)
+).filter(is_possible)
+ageings = st.sampled_from([{}, {}, {"priority_ageing": "1s"}, {"priority_ageing": "10s"}])
 configs = st.fixed_dictionaries(
     {},
     optional={
-        "global": tables,
+        "global": st.builds(lambda table, ageing: table | ageing, tables, ageings),
         "services": st.fixed_dictionaries(
             {},
             optional={
@@ -74,7 +90,9 @@ configs = st.fixed_dictionaries(
             },
         ),
         "loop_types": st.fixed_dictionaries({}, optional={"planner": tables}),
-        "loops": st.fixed_dictionaries({}, optional={"*": tables, "b": tables}),
+        "loops": st.fixed_dictionaries(
+            {}, optional={"*": tables, "b": st.builds(lambda table: table | {"fair_weight": 3}, tables)}
+        ),
     },
 )
 # From the last instant before something is due to long after it: windows last 1, 7, 10 and 60 s, leases 5 and 10 s.
@@ -83,7 +101,9 @@ ticks = st.sampled_from(
 )
 numbers = st.integers(0, 99)
 palettes = st.lists(
-    st.builds(lanes_of, st.sampled_from(SCOPES), st.sampled_from([(5,), (5,), (0, 9)]), st.sampled_from(["q", "q", "q2"])),
+    st.builds(
+        lanes_of, st.sampled_from(SCOPES), st.sampled_from([(5,), (5,), (0, 9)]), st.sampled_from(["q", "q", "q2", OUTBOX + "q3"])
+    ),
     min_size=1,
     max_size=4,
 )
@@ -132,7 +152,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     def publish(self, limits: dict[str, Any]) -> None:
         self._now()
         self.realm.publish(limits)
-        self.model.accounts.publish(LimitsConfig.load(limits))
+        config = LimitsConfig.load(limits)
+        self.model.accounts.publish(config)
+        self.model.ageing_us = config.global_.ageing_us or 0
         self.model.nothing_happened(self.realm.state())
         self.whole = True
 
@@ -164,12 +186,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         weight=st.sampled_from([1, 1, 1, 2, 3]),
         tokens=st.sampled_from([0, 0, 1, 5, 9]),
         max_wait_s=max_waits,
+        continues=st.sampled_from([False, False, True]),
     )
-    def submit(self, lanes: list[int], weight: int, tokens: int, max_wait_s: float | None) -> None:
+    def submit(self, lanes: list[int], weight: int, tokens: int, max_wait_s: float | None, continues: bool) -> None:
         for number in lanes:
-            self._submit(
-                self.realm.task(f"t{len(self.made)}", self._lane(number), weight=weight, tokens=tokens, max_wait_s=max_wait_s)
-            )
+            options: dict[str, Any] = {"weight": weight, "tokens": tokens, "max_wait_s": max_wait_s, "continues": continues}
+            self._submit(self.realm.task(f"t{len(self.made)}", self._lane(number), **options))
 
     @rule(number=numbers, after_us=ticks, max_wait_s=max_waits)
     def submit_for_later(self, number: int, after_us: int, max_wait_s: float | None) -> None:
@@ -194,6 +216,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         except CostTooLarge:
             assert self.model.accounts.too_large(task)
             self.model.nothing_happened(self.realm.state())
+        except QueueFull:
+            self.model.refused(task, self.realm.state())
         else:
             if status is not Submitted.KNOWN:
                 self.made = [*(each for each in self.made if each.task != task.task), task]
@@ -252,6 +276,37 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.whole = False
         raise AssertionError(message)
 
+    # Publishers
+
+    @rule(most=st.sampled_from([1, 100]), dies=st.sampled_from(["", "", "before", "after"]), gives_back=st.booleans())
+    def publish_releases(self, most: int, dies: str, gives_back: bool) -> None:
+        """A publisher takes releases, and publishes them; it may die before it has, or before it has said so."""
+        taken = self._take_releases(most)
+        if dies == "before":
+            if gives_back:
+                self.realm.outbox.give_back(taken.releases)
+                self.model.given_back(taken.releases, self.realm.state())
+            return
+        for each in taken.releases:
+            self.realm.client.lpush(ELSEWHERE + each.queue, each.envelope)
+        self.model.published(taken.releases)
+        if not dies:
+            self._now()
+            self.realm.confirm(taken.releases)
+            self.model.confirmed(taken.releases, self.realm.state())
+            self.whole = True
+
+    def _take_releases(self, most: int) -> Taken:
+        self._now()
+        taken = self.realm.take_releases(most, PUBLISH_WITHIN_S)
+        for queue in taken.asked:
+            if not self.model.queues.get(ELSEWHERE + queue):
+                self.realm.outbox.seen_empty(queue, taken.at_us)
+                self.model.emptied_us[OUTBOX + queue] = taken.at_us
+        self.model.took(taken, most, round(PUBLISH_WITHIN_S * SECOND_US), self.realm.state())
+        self.whole = True
+        return taken
+
     # Time
 
     @rule(by_us=ticks)
@@ -275,7 +330,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(
         worker=st.sampled_from(["w1", "w2"]),
         slots=st.sampled_from([0, 1, 2, 5]),
-        queues=st.sampled_from([("q",), ("q2",), QUEUES]),
+        queues=st.sampled_from([("q",), ("q2",), QUEUES[2:], QUEUES]),
     )
     def attend(self, worker: str, slots: int, queues: tuple[str, ...]) -> None:
         self._now()
@@ -286,7 +341,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _take(self) -> Message | None:
         """The next message of the broker leaves its queue, and a worker has it in hand."""
-        for queue in QUEUES:
+        for queue in (*QUEUES, ELSEWHERE + "q3"):
             if self.model.queues.get(queue):
                 message = self.realm.take(queue)
                 assert message is not None
@@ -419,7 +474,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.realm.now_us <= deadline_us, f"{list(self.model.tasks)} are still here"
 
     def _work(self) -> None:
-        while self.in_hand or any(self.model.queues.values()):
+        while True:
+            self.publish_releases(100, "", False)
+            if not self.in_hand and not any(self.model.queues.values()):
+                return
             self.run(1)
 
     def _longest_us(self) -> int:
@@ -435,7 +493,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.drain()
         self.settle()
         self.realm.tick(24 * 3600)
-        self._dispatch()
+        self._dispatch_all()
         check_empty(self.model)
 
 

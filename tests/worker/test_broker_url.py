@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 from celery import Celery
 from redis import SSLConnection
 
-from turgor.worker import Turgor, UnsupportedBroker
+from turgor.worker import InvalidRedisUrl, Turgor, UnsupportedBroker
 
 
 def connection_of(turgor: Turgor) -> dict[str, Any]:
@@ -52,10 +53,59 @@ def test_the_broker_that_is_written_to_counts(conf: dict[str, Any]) -> None:
     assert connection_of(turgor) == {"host": "written", "port": 1, "db": 2}
 
 
-@pytest.mark.parametrize("broker", ["sentinel://localhost:26379/0", "amqp://localhost//", "filesystem://", None])
-def test_any_other_broker_is_unsupported(broker: str | None) -> None:
-    with pytest.raises(UnsupportedBroker):
+OTHERS = ["sentinel://localhost:26379/0", "amqp://localhost//", "filesystem://", None]
+
+
+@pytest.mark.parametrize("broker", OTHERS)
+def test_with_any_other_broker_turgor_must_be_told_where_work_waits(broker: str | None) -> None:
+    with pytest.raises(UnsupportedBroker, match=r"Say where: Turgor\(app, redis='redis://localhost:6379/0'\)"):
         Turgor(Celery("app", broker=broker, set_as_current=False)).url  # noqa: B018
+
+
+@pytest.mark.parametrize("broker", [*OTHERS, "redis://localhost/2", "redis://other/1", "redis+socket:///run/redis.sock"])
+def test_a_broker_elsewhere_has_a_publisher_and_its_queues_are_in_the_outbox(broker: str | None) -> None:
+    turgor = Turgor(Celery("app", broker=broker, set_as_current=False), redis="redis://:secret@localhost/1")
+    assert connection_of(turgor) == {"host": "localhost", "port": 6379, "db": 1, "password": "secret"}
+    assert turgor.publisher() is not None
+    assert turgor.broker_key("celery") == "{turgor:default}:outbox:celery"
+
+
+@pytest.mark.parametrize(
+    ("broker", "redis"),
+    [
+        ("redis://:secret@localhost:6379/1", "redis://localhost/1"),
+        ("redis://", "redis://localhost:6379/0"),
+        ("redis://localhost/1", "valkey://localhost:6379/1"),
+        ("redis+socket:///run/redis.sock?virtual_host=4", "unix:///run/redis.sock?db=4"),
+    ],
+)
+def test_a_broker_in_the_same_database_is_none_elsewhere_however_it_is_written(broker: str, redis: str) -> None:
+    turgor = Turgor(Celery("app", broker=broker, set_as_current=False), redis=redis)
+    assert turgor.publisher() is None
+    assert turgor.broker_key("celery") == "celery"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("amqp://user:secret@localhost//", "it is no Redis or Valkey"),
+        ("localhost:6379", "it is no Redis or Valkey"),
+        ("sentinel://localhost:26379/0", "it is no Redis or Valkey"),
+        ("redis://localhost:port/0", ""),
+    ],
+)
+def test_where_no_work_can_wait_is_said_at_once(url: str, reason: str) -> None:
+    with pytest.raises(InvalidRedisUrl, match=rf"^redis='.*': {reason}.*Give a URL such as redis://localhost:6379/0") as caught:
+        Turgor(Celery("app", broker="amqp://", set_as_current=False), redis=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_pool_process_that_is_spawned_knows_where_work_waits() -> None:
+    app = Celery("app", broker="amqp://", set_as_current=False)
+    Turgor(app, redis="redis://localhost/1")
+    copy = pickle.loads(pickle.dumps(app))
+    assert copy.amqp
+    assert copy.turgor.url == "redis://localhost:6379/1"
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])

@@ -53,4 +53,5 @@ def test_the_same_as_json(proj: ModuleType) -> None:
         "held_by": "service:api paused",
         "opens_in_s": None,
         "expected_in_s": None,
+        "reserved_for": None,
     }

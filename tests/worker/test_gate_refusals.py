@@ -121,7 +121,9 @@ def test_a_broker_that_is_not_redis_is_named_without_its_password(settings: AppS
     proj = settings.but(broker=url, backend=settings.broker).load()
     with pytest.raises(UnsupportedBroker) as caught:
         proj.call.delay()
-    assert str(caught.value).startswith(f"broker {url.partition(':')[0]}://: Turgor works with a Redis or Valkey broker")
+    assert str(caught.value).startswith(
+        f"broker {url.partition(':')[0]}://: work waits in Redis or Valkey, and the broker is neither"
+    )
     assert "secret" not in str(caught.value)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from brokers import RABBITMQ, each_broker
 from crew import AppSettings, Crew, Hire, Process
 from support import wait_until
 
@@ -22,6 +23,7 @@ def counts(crew: Crew, ids: list[str]) -> set[int]:
     return {starts[each] for each in ids}
 
 
+@each_broker()
 def test_without_a_dispatcher_what_must_wait_for_time_waits(settings: AppSettings, hire: Hire) -> None:
     crew = hire(settings.but(options={"dispatcher": False}))
     results = [crew.proj.call.apply_async((n,), service="narrow") for n in range(7)]
@@ -38,6 +40,7 @@ def test_without_a_dispatcher_what_must_wait_for_time_waits(settings: AppSetting
     crew.wait_until_idle()
 
 
+@each_broker("same redis", RABBITMQ)
 def test_a_dispatcher_may_be_a_process_of_its_own(settings: AppSettings, hire: Hire, tmp_path: Path) -> None:
     alone = settings.but(options={"dispatcher": False})
     dispatcher = Process(["-m", "celery", "-A", "proj", "turgor", "dispatch"], alone.environment, tmp_path / "dispatch.log")
@@ -67,6 +70,7 @@ def test_many_dispatchers_keep_the_limit(settings: AppSettings, hire: Hire) -> N
     assert all(later - earlier >= 1 for earlier, later in zip(at, at[5:], strict=False)), "6 starts in one second"
 
 
+@each_broker("same redis", RABBITMQ)
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_graceful_stop_finishes_what_runs_and_gives_back_what_it_has_prefetched(
     settings: AppSettings, hire: Hire, tmp_path: Path, pool: str
@@ -88,6 +92,7 @@ def test_a_graceful_stop_finishes_what_runs_and_gives_back_what_it_has_prefetche
     assert counts(crew, [running.id, *(result.id for result in others)]) == {1}
 
 
+@each_broker("same redis", RABBITMQ)
 def test_a_task_that_outlasts_its_lease_during_a_graceful_stop_runs_once(
     settings: AppSettings, hire: Hire, tmp_path: Path
 ) -> None:
@@ -108,6 +113,7 @@ def test_a_task_that_outlasts_its_lease_during_a_graceful_stop_runs_once(
     crew.wait_until_idle()
 
 
+@each_broker("same redis", RABBITMQ)
 @pytest.mark.parametrize("task", ["hold", "hold_late"])
 def test_a_stop_in_haste_gives_back_what_runs(settings: AppSettings, hire: Hire, tmp_path: Path, task: str) -> None:
     crew = hire(settings.but(options={"claim_within_s": 2, "lease_s": 2}))

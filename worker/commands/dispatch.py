@@ -19,8 +19,12 @@ def dispatch(ctx: click.Context, **_: Any) -> None:
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s/%(name)s] %(message)s")
     turgor = turgor_of(ctx)
     turgor.start()
-    dispatcher = turgor.dispatcher()
+    dispatcher, publisher = turgor.dispatcher(), turgor.publisher()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: dispatcher.stop())
+    if publisher:
+        publisher.start()
     click.echo(f"Dispatching realm {turgor.keys.realm!r} at {without_password(turgor.url)}. Ctrl-C ends it.")
     dispatcher.run()
+    if publisher:
+        publisher.stop()

@@ -44,8 +44,10 @@ def show(ctx: click.Context, as_json: bool) -> None:
         return
     click.echo(str(record))
     settings = settings_of(config)
-    for scope, rules in config.definitions().items():
-        lines = [*map(str, rules), *(f"{key} = {json.dumps(value)}" for key, value in settings.pop(scope, {}).items())]
+    definitions = config.definitions()
+    for scope in dict.fromkeys((*definitions, *settings)):
+        rules, stated = definitions.get(scope, ()), settings.get(scope, {})
+        lines = [*map(str, rules), *(f"{key} = {json.dumps(value)}" for key, value in stated.items())]
         for line in lines or ["no limits of its own"]:
             click.echo(f"{scope:<32} {line}")
 

@@ -1,4 +1,5 @@
 -- include: retirement.lua
+-- include: caps.lua
 --
 -- The limits in force, and their history. Each version of them has a record (who, when, why) and its
 -- configuration; the last KEPT of them can be read, and put in force again. The rules of a version
@@ -31,14 +32,16 @@ end
 
 -- Puts the configuration in force under a new version. Whoever sleeps over waiting work is woken.
 function publication.publish()
-  if publication.version > 0 then
-    redis.call('PEXPIRE', key('limits:' .. publication.version), OUTLIVES_MS)
+  local before = publication.version
+  if before > 0 then
+    redis.call('PEXPIRE', key('limits:' .. before), OUTLIVES_MS)
   end
   publication.version = redis.call('INCR', key('version'))
   redis.call('HSET', key('config'), 'digest', digest, 'json', config)
   store_rules()
   remember()
   retire_governors(key('limits:' .. publication.version))
+  change_caps(before, publication.version)
   if redis.call('LLEN', BELL) == 0 then
     redis.call('RPUSH', BELL, '1')
   end

@@ -35,7 +35,12 @@ function window.load(key)
   return state
 end
 
+-- The key of a window names its period, and `now` stands still in a call: once is enough.
 local function drop_expired(rule, state)
+  if state.is_current then
+    return
+  end
+  state.is_current = true
   local horizon = now - rule.period
   while state.first <= #state.pairs do
     local time, units = struct.unpack('<dd', state.pairs, state.first)

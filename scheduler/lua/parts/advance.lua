@@ -5,9 +5,9 @@
 -- same whether it releases or parks; `budget` bounds the attempts, and the clock does, so no call blocks the
 -- server for long, also while a hundred thousand lanes must park at once.
 local function park(self, head, allow_at, refusing)
-  local at = refusing.gate
+  local at = lane.gate_of(self, refusing)
   local origins = {}
-  for _, each in ipairs(self.gates) do
+  for _, each in ipairs(lane.gates(self)) do
     if each ~= at and gate.is_due(each) then
       origins[#origins + 1] = each
     end
@@ -41,7 +41,7 @@ local function attempt(self, claim_within, is_last)
   release.make(self, head, claim_within)
   patience.restore(self.name)
   if lane.head(self) then
-    turn.spend(self.name, self.gates, head)
+    turn.spend(self, lane.gates(self), head)
     lane.place(self)
   else
     turn.forget(self.name)
@@ -56,7 +56,7 @@ local function advance(budget, claim_within)
       return
     end
     local self = lane.at(name)
-    ready.tick(self.priority, score)
+    ready.tick(score)
     local is_last = budget <= 1 or pace.is_over(1)
     attempt(self, claim_within, is_last)
     budget = is_last and 0 or budget - 1
@@ -67,6 +67,7 @@ local function save_state()
   ledger.save()
   lane.save()
   release.save()
+  capped.save()
   ready.save()
   gate.save()
 end

@@ -1,12 +1,13 @@
--- A stored message is an 8-byte token of the submit that brought it, then the envelope as kombu
--- would have written it, with a NUL byte in two places: where the fence goes, and kombu's delivery
--- tag. Both are new at every release. JSON cannot hold a NUL byte, so nothing else looks like one.
-local TOKEN_BYTES = 8
+-- A stored message is an 8-byte token of the submit that brought it, 8 bytes of the time since which it
+-- waits, then the envelope as kombu would have written it, with a NUL byte in two places: where the fence
+-- goes, and kombu's delivery tag. Both are new at every release. JSON cannot hold a NUL byte, so nothing
+-- else in the envelope looks like one.
+local ENVELOPE_AT = 17
 
 local function envelope(message, fence)
-  local fence_at = string.find(message, '\0', TOKEN_BYTES + 1, true)
+  local fence_at = string.find(message, '\0', ENVELOPE_AT, true)
   local tag_at = string.find(message, '\0', fence_at + 1, true)
-  return string.sub(message, TOKEN_BYTES + 1, fence_at - 1) .. fence
+  return string.sub(message, ENVELOPE_AT, fence_at - 1) .. fence
     .. string.sub(message, fence_at + 1, tag_at - 1) .. realm .. ':' .. fence
     .. string.sub(message, tag_at + 1)
 end

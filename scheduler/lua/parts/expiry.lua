@@ -1,4 +1,5 @@
 -- include: lane.lua
+-- include: capped.lua
 -- include: memory.lua
 --
 -- Takes out a task that has waited too long. It keeps its message among the `expired`, with the
@@ -10,10 +11,13 @@ function expiry.expire(entry)
   local name, element = lane.from_entry(entry)
   local self = lane.at(name)
   local waiting = lane.cost(element)
+  waiting.priority = self.priority
   local _, holder = ledger.last_to_allow(self.scopes, waiting)
   if redis.call('ZREM', key('delayed'), entry) == 0 and not lane.remove(self, element) then
     return
   end
   local held_by = holder and holder.scope .. ' ' .. holder.rule.id or ''
-  redis.call('HSET', key('expired'), waiting.task, held_by .. '\30' .. memory.forget(waiting.task, name, whole(waiting.requests), whole(waiting.tokens)))
+  local message = memory.forget(waiting.task, name, whole(waiting.requests), whole(waiting.tokens))
+  capped.leave(self.scopes, waiting.task, #message, name)
+  redis.call('HSET', key('expired'), waiting.task, held_by .. '\30' .. message)
 end

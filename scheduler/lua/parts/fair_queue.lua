@@ -17,6 +17,10 @@ local function band_of(priority)
   return (9 - priority) * BAND
 end
 
+function fair_queue.priority_of(score)
+  return 9 - math.floor(score / BAND)
+end
+
 function fair_queue.new(name)
   return {name = name, first = 1, last = 0, pieces = 0}
 end
@@ -80,6 +84,29 @@ function fair_queue.peek(self)
   if first <= self.last then
     return self.names[first], self.scores[first]
   end
+end
+
+-- The first lane of each priority and its score, the highest first.
+function fair_queue.leaders(self)
+  local name, score = fair_queue.peek(self)
+  local found, at = {}, self.first
+  if not self.is_whole then
+    write(self)
+  end
+  while name do
+    found[#found + 1] = {name = name, score = score}
+    local next_band = (math.floor(score / BAND) + 1) * BAND
+    if self.is_whole then
+      while at <= self.last and self.scores[at] < next_band do
+        at = at + 1
+      end
+      name, score = at <= self.last and self.names[at], self.scores[at]
+    else
+      local stored = redis.call('ZRANGEBYSCORE', self.key, whole(next_band), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      name, score = stored[1], tonumber(stored[2])
+    end
+  end
+  return found
 end
 
 -- An empty queue keeps no clocks: nobody is there to be compared with.
@@ -160,14 +187,6 @@ function fair_queue.leave(self, name)
   self.left[name] = not self.entered[name] or self.is_stored[name]
   self.entered[name], self.is_stored[name] = nil, nil
   self.shrunk, self.is_empty = true, self.is_whole and self.first > self.last
-end
-
--- Takes the best lane out. Returns its score.
-function fair_queue.take(self, priority)
-  local name, score = fair_queue.peek(self)
-  fair_queue.leave(self, name)
-  fair_queue.tick(self, priority, score)
-  return score
 end
 
 -- Whether someone of this priority or a higher one waits here.

@@ -32,7 +32,7 @@ local function of_others(self, gate_key, position, rank)
 end
 
 local function tasks_before(self, position)
-  for _, each in ipairs(self.gates) do
+  for _, each in ipairs(lane.gates(self)) do
     local gate_key = key('gate:' .. each.id)
     local rank = redis.call('ZRANK', gate_key, self.name)
     if rank then
@@ -42,8 +42,9 @@ local function tasks_before(self, position)
   return position
 end
 
-local function admits_at(limit, units)
-  local rule, cost = limit.rule, {}
+local function admits_at(limit, units, priority)
+  local cost = {priority = priority}
+  local rule = ledger.met_by(limit.rule, cost)
   local kind, capacity = rule.kind, rule.capacity
   cost[rule.unit] = units
   if units == 0 or kind.is_shadow then
@@ -52,7 +53,8 @@ local function admits_at(limit, units)
     return ledger.allow_at(limit, cost)
   elseif kind.one_each then
     cost[rule.unit] = 1
-    local has_slots = kind.is_regulator or not kind.remaining or ledger.remaining(limit) >= units
+    local reserved = limit.rule.capacity - capacity
+    local has_slots = kind.is_regulator or not kind.remaining or ledger.remaining(limit) - reserved >= units
     return has_slots and ledger.allow_at(limit, cost) <= now and now or math.huge
   end
   local periods = math.floor((units - 1) / capacity)
@@ -60,13 +62,18 @@ local function admits_at(limit, units)
   return ledger.allow_at(limit, cost) + periods * rule.period
 end
 
--- The time, or math.huge if nobody knows.
-function forecast.start(self, position, cost)
-  local count, latest = tasks_before(self, position) + 1, now
-  for _, scope in ipairs(self.scopes) do
+-- When all limits of these scopes will have admitted so many tasks of this cost, or math.huge if nobody knows.
+function forecast.admission(scopes, count, cost)
+  local latest = now
+  for _, scope in ipairs(scopes) do
     for _, limit in ipairs(scope.limits) do
-      latest = math.max(latest, admits_at(limit, cost[limit.rule.unit] * count))
+      latest = math.max(latest, admits_at(limit, cost[limit.rule.unit] * count, cost.priority))
     end
   end
   return latest
+end
+
+-- The time, or math.huge if nobody knows.
+function forecast.start(self, position, cost)
+  return forecast.admission(self.scopes, tasks_before(self, position) + 1, cost)
 end

@@ -53,28 +53,54 @@ local function of_unit(scope, unit, limits)
   return self
 end
 
--- The gates of a scope.
+local function of_each_unit(scope)
+  local units, limits_in, gates = {}, {}, {}
+  for _, limit in ipairs(scope.limits) do
+    local unit = limit.rule.unit
+    if not limits_in[unit] then
+      units[#units + 1], limits_in[unit] = unit, {}
+    end
+    table.insert(limits_in[unit], limit)
+  end
+  for i, unit in ipairs(units) do
+    gates[i] = of_unit(scope, unit, limits_in[unit])
+  end
+  return gates
+end
+
+local function of_all(scopes)
+  local gates = {}
+  for i = 1, #scopes do
+    for _, each in ipairs(gate.of(scopes[i])) do
+      gates[#gates + 1] = each
+    end
+  end
+  return gates
+end
+
+-- The gates of a scope, or of those that are one to the ledger.
 function gate.of(scope)
   if not scope.gates then
     local limits = scope.limits
-    if #limits == 1 then
+    if scope.scopes then
+      scope.gates = of_all(scope.scopes)
+    elseif #limits == 1 then
       scope.gates = {of_unit(scope, limits[1].rule.unit, limits)}
-      return scope.gates
-    end
-    local units, limits_in = {}, {}
-    for _, limit in ipairs(limits) do
-      local unit = limit.rule.unit
-      if not limits_in[unit] then
-        units[#units + 1], limits_in[unit] = unit, {}
-      end
-      table.insert(limits_in[unit], limit)
-    end
-    scope.gates = {}
-    for i, unit in ipairs(units) do
-      scope.gates[i] = of_unit(scope, unit, limits_in[unit])
+    else
+      scope.gates = of_each_unit(scope)
     end
   end
   return scope.gates
+end
+
+-- Whether anybody waits at a gate of the scope, as far as one look tells.
+function gate.is_busy(scope)
+  for i = 1, #scope.limits do
+    if scope.gates or not nobody_waits(scope.name .. '|' .. scope.limits[i].rule.unit) then
+      return true
+    end
+  end
+  return false
 end
 
 -- Nobody knows when a pause will end. It is looked for at times, though whoever lifts it wakes the gate.
@@ -114,13 +140,13 @@ end
 
 function gate.park(self, lane, cost, allow_at)
   local kept, debt = turn.at(lane.name, self.id)
-  local score = fair_queue.score(self, lane.priority, kept and debt or debt + cost[self.unit])
+  local score = fair_queue.score(self, lane.priority, kept and debt or debt + cost[self.unit] * lane.stretch)
   fair_queue.enter(self, lane.name, kept and math.min(kept, score) or score)
   turn.settle(lane.name, self.id)
   if lane.let_go_by ~= self.id then
     history.note(lane.name, self.id)
   end
-  if fair_queue.peek(self) == lane.name then
+  if gate.first(self) == lane.name then
     gate.wake_at(self, allow_at)
   end
 end

@@ -29,15 +29,36 @@ end
 function lane.at(name)
   local self = lane.all[name]
   if not self then
-    local group, own = scopes.of_lane(name)
-    own.gates = own.gates or gates_of(own)
+    local group, own, stretch, narrow = scopes.of_lane(name)
+    group.gates = group.gates or gates_of(group.without_loop)
     self = {
-      name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue,
-      scopes = own, gates = own.gates, elements = NOTHING, at = 1, pieces = 0,
+      name = name, key = key('lane:' .. name), priority = group.priority, queue = group.queue, stretch = stretch,
+      scopes = own, narrow = narrow, found_gates = group.gates, elements = NOTHING, at = 1, pieces = 0,
     }
+    if narrow and gate.is_busy(narrow) then
+      gate.of(narrow)
+    end
     lane.all[name] = self
   end
   return self
+end
+
+-- The gates of its scopes, widest first. The gate of a loop is made when somebody waits there, or may claim a
+-- turn: at most loops nobody does.
+function lane.gates(self)
+  local narrow = self.narrow
+  if narrow and (narrow.gates or turn.is_any_kept()) then
+    self.found_gates, self.narrow = gates_of(self.scopes), nil
+  end
+  return self.found_gates
+end
+
+-- The gate of a limit that refuses the lane.
+function lane.gate_of(self, limit)
+  if not limit.gate then
+    gate.of(self.narrow)
+  end
+  return limit.gate
 end
 
 -- A waiting task as {requests, tokens, task}, and its costs as text.
@@ -70,9 +91,14 @@ function lane.head(self)
     end
     local element = self.elements[self.at]
     self.first = element and lane.cost(element) or false
+    if element then
+      self.first.priority = self.priority
+    end
   end
   return self.first
 end
+
+-- include: ageing.lua
 
 -- Before something else is done to the list.
 local function forget_list(self)
@@ -108,7 +134,7 @@ end
 -- A lane that a narrow gate let go to a wide one, and that now parks elsewhere: the narrow gate slept until
 -- the lane comes by, and is tried again.
 function lane.wake_narrower(self, origin, at)
-  for _, each in ipairs(self.gates) do
+  for _, each in ipairs(lane.gates(self)) do
     if each ~= origin and turn.at(self.name, each.id) and gate.covers(origin, each) and not gate.covers(at, each) then
       gate.wake_at(each, now)
     end
@@ -138,13 +164,14 @@ end
 function lane.place(self, origin)
   local head = lane.head(self)
   if origin and patience.holds(self.name) then
-    ready.enter(self.name, self.priority, 0)
+    ready.enter(self.name, ageing.level(self), 0)
     return true
   end
-  for i = 1, #self.gates do
-    local each = self.gates[i]
+  local gates = lane.gates(self)
+  for i = 1, #gates do
+    local each = gates[i]
     local passed = each.is_empty or origin and (each == origin or gate.covers(origin, each))
-    if not passed and head[each.unit] > 0 and fair_queue.outranks(each, self.priority) then
+    if not passed and head[each.unit] > 0 and gate.outranks(each, self) then
       if origin then
         park_behind(self, head, each, origin)
       else
@@ -153,7 +180,7 @@ function lane.place(self, origin)
       return false
     end
   end
-  ready.enter(self.name, self.priority, head.requests)
+  ready.enter(self.name, ageing.level(self), head.requests * self.stretch)
   return true
 end
 
@@ -176,7 +203,7 @@ end
 -- The gate where the lane is parked, or nil. One whose limits were taken away since the lane parked
 -- there is none of the lane's any more, and must be looked for.
 local function gate_that_holds(self)
-  for _, each in ipairs(self.gates) do
+  for _, each in ipairs(lane.gates(self)) do
     if fair_queue.holds(each, self.name) then
       return each
     end
@@ -234,9 +261,13 @@ end
 -- as due if this is but to be known. A gate whose limits were taken away lets everybody go, one by
 -- one. True if another try may let another lane go.
 function lane.touch(self, stays)
-  local name = fair_queue.peek(self)
+  local name, score = fair_queue.peek(self)
   while name do
     local best = lane.at(name)
+    name, score = gate.first(self)
+    if name ~= best.name then
+      best = lane.at(name)
+    end
     local head = lane.head(best)
     if head then
       local allow_at = ledger.last_to_allow(self.scopes, head)
@@ -244,13 +275,15 @@ function lane.touch(self, stays)
       if allow_at > now or stays then
         return false
       end
-      turn.keep(name, self.id, fair_queue.take(self, best.priority))
+      fair_queue.leave(self, name)
+      fair_queue.tick(self, best.priority, score)
+      turn.keep(name, self.id, score)
       best.let_go_by = self.id
       local is_ready = lane.place(best, self)
       return #self.scopes == 0 or not is_ready and gate.is_due(self)
     end
     fair_queue.leave(self, name)
-    name = fair_queue.peek(self)
+    name, score = fair_queue.peek(self)
   end
   gate.wake_at(self, now)
   return false
@@ -258,7 +291,7 @@ end
 
 -- Tries every gate of the lane where somebody waits.
 function lane.touch_gates(self, stay)
-  local gates = self.gates
+  local gates = lane.gates(self)
   for i = 1, #gates do
     local each = gates[i]
     if not each.is_empty and fair_queue.peek(each) then

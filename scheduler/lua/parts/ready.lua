@@ -18,8 +18,8 @@ function ready.take()
   return name, score
 end
 
-function ready.tick(priority, score)
-  fair_queue.tick(ready.queue, priority, score)
+function ready.tick(score)
+  fair_queue.tick(ready.queue, fair_queue.priority_of(score), score)
 end
 
 function ready.holds(name)

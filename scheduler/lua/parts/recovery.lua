@@ -1,17 +1,12 @@
 -- include: outcome.lua
 -- include: advance.lua
+-- include: unclaimed.lua
 --
 -- Takes back a task whose lease has lapsed, or that its worker gave up. It goes to the head of its
 -- lane and is released again under a new fence. What its dead attempt spent in a window stays spent
 -- if it had started, and is given back if it had not. Tokens that it reserved and never settled are
 -- given back in any case.
 local recovery = {}
-
--- A release that nobody claimed may still lie in the broker's queue: then it is not lost.
-local function still_queued(self, queue)
-  local message = redis.call('HGET', key('message'), self.task)
-  return message and redis.call('LPOS', queue, envelope(message, self.fence))
-end
 
 -- `how` is what the end of the attempt says of its service.
 function recovery.put_back(self, how)
@@ -23,6 +18,7 @@ end
 function recovery.return_to_lane(self)
   local target = lane.at(self.lane)
   lease.close(self, true)
+  capped.enter(target.scopes, self.task)
   lane.put_back(target, lane.element(whole(self.requests), whole(self.tokens), self.task))
   lane.touch_gates(target)
 end
@@ -40,9 +36,12 @@ end
 
 function recovery.lapse(task, claim_within)
   local self = lease.of(task)
-  if not lease.is_claimed(self) and still_queued(self, lane.at(self.lane).queue) then
-    redis.call('ZADD', key('leases'), whole(now + claim_within), task)
-    return false
+  if not lease.is_claimed(self) then
+    local wait = unclaimed.look_again_in(self, lane.at(self.lane).queue, claim_within)
+    if wait then
+      redis.call('ZADD', key('leases'), whole(now + wait), task)
+      return false
+    end
   end
   recovery.put_back(self, 'open')
   return true

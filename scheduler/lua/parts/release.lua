@@ -1,13 +1,15 @@
 -- include: lane.lua
+-- include: capped.lua
 -- include: charge.lua
 -- include: envelope.lua
+-- include: outbox.lua
 --
--- Moves a waiting task to its broker queue and opens its lease, in one step with whatever charged
--- its limits: a crash anywhere can neither lose the task nor release it twice.
+-- Moves a waiting task to its broker queue, or to the outbox if that is elsewhere, and opens its lease, in one step
+-- with whatever charged its limits: a crash anywhere can neither lose the task nor release it twice.
 local MESSAGE = key('message')
 -- Releases are made one by one and written together: so many at a time.
 local BATCH = 50
-local release = {made = {}, count = 0, tasks = {}, fences = {}, queues = {}, records = {}, deadlines = {}}
+local release = {made = {}, count = 0, tasks = {}, fences = {}, queues = {}, lanes = {}, records = {}, deadlines = {}}
 
 local function next_fence()
   if not release.fence then
@@ -20,9 +22,17 @@ end
 local function write_messages()
   local messages, sent = redis.call('HMGET', MESSAGE, unpack(release.tasks)), {}
   for i, queue in ipairs(release.queues) do
-    local envelopes = sent[queue] or {}
-    envelopes[#envelopes + 1] = envelope(messages[i], release.fences[i])
-    sent[queue] = envelopes
+    if outbox.is_for(queue) then
+      outbox.add(release.tasks[i], release.fences[i])
+    else
+      local envelopes = sent[queue] or {}
+      envelopes[#envelopes + 1] = envelope(messages[i], release.fences[i])
+      sent[queue] = envelopes
+    end
+    local from = release.lanes[i]
+    if from then
+      capped.leave(from.scopes, release.tasks[i], #messages[i], from.name)
+    end
   end
   for queue, envelopes in pairs(sent) do
     redis.call('LPUSH', queue, unpack(envelopes))
@@ -33,14 +43,14 @@ local function write_all()
   write_messages()
   redis.call('HSET', LEASE, unpack(release.records))
   redis.call('ZADD', LEASES, unpack(release.deadlines))
-  release.tasks, release.fences, release.queues, release.records, release.deadlines = {}, {}, {}, {}, {}
+  release.tasks, release.fences, release.queues, release.lanes, release.records, release.deadlines = {}, {}, {}, {}, {}, {}
 end
 
 function release.make(self, head, claim_within)
   lane.pop(self)
   local fence, deadline, at = next_fence(), now + claim_within, #release.tasks + 1
   ledger.apply('hold', self.scopes, head, head.task, lease.slot_until(deadline))
-  release.tasks[at], release.fences[at], release.queues[at] = head.task, fence, self.queue
+  release.tasks[at], release.fences[at], release.queues[at], release.lanes[at] = head.task, fence, self.queue, self.scopes.capped and self
   release.records[2 * at - 1], release.records[2 * at] = head.task, lease.record({
     fence = fence, claimant = '', lane = self.name, released_at = now, requests = head.weight, tokens = head.tokens_text,
     charged = lease.charged(self.scopes, head),

@@ -11,7 +11,8 @@ local TURN = '\30([^\29]*)\29([^\29]*)\29([^\30]*)'
 local NONE = {}
 local turn = {lanes = {}, changed = {}}
 
-local function is_any_kept()
+-- Whether any lane keeps or owes anything.
+function turn.is_any_kept()
   if turn.found == nil then
     turn.found = redis.call('EXISTS', TURNS) == 1
   end
@@ -22,7 +23,7 @@ local function of(name)
   local self = turn.lanes[name]
   if not self then
     self = {tags = NONE, debts = NONE}
-    local stored = is_any_kept() and redis.call('HGET', TURNS, name)
+    local stored = turn.is_any_kept() and redis.call('HGET', TURNS, name)
     if stored then
       self.tags, self.debts = {}, {}
       for gate, tag, debt in string.gmatch(stored, TURN) do
@@ -63,13 +64,14 @@ function turn.settle(name, gate)
 end
 
 -- The lane is released. Where it had no turn, and others wait or have had theirs, it owes what it cost.
-function turn.spend(name, gates, cost)
-  local self = of(name)
-  local debts = NONE
-  for _, each in ipairs(gates) do
-    if not self.tags[each.id] and (is_any_kept() or not each.is_empty and fair_queue.peek(each)) then
+function turn.spend(lane, gates, cost)
+  local name, self, debts = lane.name, of(lane.name), NONE
+  local is_any_kept = turn.is_any_kept()
+  for i = 1, #gates do
+    local each = gates[i]
+    if (is_any_kept or not each.is_empty and fair_queue.peek(each)) and not self.tags[each.id] then
       debts = debts == NONE and {} or debts
-      debts[each.id] = cost[each.unit]
+      debts[each.id] = cost[each.unit] * lane.stretch
     end
   end
   if next(self.tags) or next(self.debts) or next(debts) then
@@ -80,7 +82,11 @@ end
 
 -- The lane has no task any more.
 function turn.forget(name)
-  turn.spend(name, {})
+  local self = of(name)
+  if next(self.tags) or next(self.debts) then
+    self.tags, self.debts = NONE, NONE
+    turn.changed[name] = true
+  end
 end
 
 local function encode(self)
@@ -93,7 +99,7 @@ local function encode(self)
   end
   for gate in pairs(gates) do
     local tag = self.tags[gate] and string.format('%.17g', self.tags[gate]) or ''
-    record = record .. '\30' .. gate .. '\29' .. tag .. '\29' .. whole(self.debts[gate] or 0)
+    record = record .. '\30' .. gate .. '\29' .. tag .. '\29' .. string.format('%.17g', self.debts[gate] or 0)
   end
   return record
 end
@@ -103,7 +109,7 @@ function turn.save()
     local record = encode(turn.lanes[name])
     if record ~= '' then
       redis.call('HSET', TURNS, name, record)
-    elseif is_any_kept() then
+    elseif turn.is_any_kept() then
       redis.call('HDEL', TURNS, name)
     end
   end

@@ -5,9 +5,12 @@
 -- Nothing was charged for it, so nothing is given back.
 local function unqueue(task, lane_name, weight, tokens)
   local element = lane.element(weight, tokens, task)
+  local self = lane.at(lane_name)
   local delayed = redis.call('ZREM', key('delayed'), lane.entry(lane_name, element)) == 1
-  if not delayed and not lane.remove(lane.at(lane_name), element) then
+  if not delayed and not lane.remove(self, element) then
     return nil
   end
-  return memory.forget(task, lane_name, weight, tokens)
+  local message = memory.forget(task, lane_name, weight, tokens)
+  capped.leave(self.scopes, task, #message, lane_name)
+  return message
 end

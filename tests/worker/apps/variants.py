@@ -21,6 +21,7 @@ def note(event: str, request: Any) -> None:
         "event": event, "task": request.task, "id": request.id, "args": list(request.args or ()), "at": 0.0, "pid": os.getpid(),
         "retries": request.retries, "fence": request.get("turgor_fence"), "headers": {},
         "queue": request.delivery_info["routing_key"], "root": request.root_id, "custom": request.get("tenant"),
+        "forecast": request.get("turgor_forecast"),
     }  # fmt: skip
     with Path(SETTINGS["journal"]).open("ab", buffering=0) as journal:
         journal.write((json.dumps(entry) + "\n").encode())

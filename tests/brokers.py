@@ -1,0 +1,73 @@
+"""Brokers that are not where Turgor works: another Redis, or RabbitMQ, seen as any other of their clients sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from amqp.exceptions import ChannelError
+from kombu import Connection
+
+RABBITMQ = pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)
+BROKERS = ("same redis", "another redis", RABBITMQ)
+
+
+def each_broker(*kinds: Any) -> pytest.MarkDecorator:
+    """Run the test with each of these, or all kinds of brokers."""
+    return pytest.mark.parametrize("broker_kind", kinds or BROKERS, indirect=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerQueue:
+    """A queue of a broker."""
+
+    url: str
+    name: str = "celery"
+
+    @contextmanager
+    def _channel(self) -> Generator[Any]:
+        with Connection(self.url) as connection, connection.channel() as channel:
+            yield channel
+
+    @property
+    def size(self) -> int:
+        """Messages that no worker has been given."""
+        with self._channel() as channel:
+            try:
+                size: int = channel.queue_declare(self.name, passive=True).message_count
+            except ChannelError as error:
+                if str(error.reply_code) != "404":
+                    raise
+                return 0
+            return size
+
+    def pop(self) -> Any:
+        """The next message, or None. It leaves the broker, as if whoever has got it died at once."""
+        with self._channel() as channel:
+            return channel.basic_get(self.name, no_ack=True)
+
+    def push(self, message: Any) -> None:
+        """Publish a copy."""
+        with Connection(self.url) as connection:
+            connection.Producer().publish(
+                message.body,
+                exchange="",
+                routing_key=self.name,
+                headers=message.headers,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                correlation_id=message.properties["correlation_id"],
+            )
+
+    def delete(self) -> None:
+        with self._channel() as channel:
+            channel.queue_delete(self.name)
+
+
+def fence_of(message: Any) -> int:
+    """The fence that a message carries."""
+    fence: int = message.headers["turgor_fence"]
+    return fence
