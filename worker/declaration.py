@@ -1,4 +1,8 @@
-"""Declaring a task of an app with Turgor: what it says of its retries is checked at once, and put around its `run`."""
+"""Declaring a task of an app with Turgor: what it says of its retries is checked at once, and put around its `run`.
+
+Celery warns of a name that is used twice at the first frame that is not its own, so nothing here may stand between the
+program and the making of a task: the registry is told when a task has been made.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from .retry_policy import RetryPolicy
 from .retrying import retry_as_declared
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from celery import Celery, Task
 
 
 def watch_declarations(app: Celery) -> None:
@@ -18,23 +22,19 @@ def watch_declarations(app: Celery) -> None:
     `app.task` makes a task when it is first used, and only then could it be asked; so the words are checked before.
     What was declared earlier, a worker looks at when it starts.
     """
-    members, declare, make, register = vars(app), app.task, app._task_from_fun, app.register_task
+    declare, registry = app.task, app._tasks
 
     @wraps(declare)
     def task(*args: Any, **options: Any) -> Any:
-        RetryPolicy.check(options, str(options.get("name") or getattr(args[0] if args else None, "__name__", "?")))
+        if options:
+            RetryPolicy.check(options)
         return declare(*args, **options)
 
-    @wraps(make)
-    def task_from_fun(*args: Any, **options: Any) -> Any:
-        made = make(*args, **options)
-        retry_as_declared(made)
-        return made
+    vars(app)["task"] = task
+    kind: Any = type(registry)
 
-    @wraps(register)
-    def register_task(*args: Any, **options: Any) -> Any:
-        registered = register(*args, **options)
-        retry_as_declared(registered)
-        return registered
+    def set_item(self: Any, name: str, task: Task) -> None:
+        retry_as_declared(task)
+        kind.__setitem__(self, name, task)
 
-    members.update(task=task, _task_from_fun=task_from_fun, register_task=register_task)
+    registry.__class__ = type(kind.__name__, (kind,), {"__setitem__": set_item})

@@ -62,7 +62,7 @@ class InvalidRetry(TurgorError, ValueError):
     """A task declares its retries in a way that makes no sense. The message names the task, the option and the remedy."""
 
     def __init__(self, task: str, option: str, problem: str) -> None:
-        super().__init__(f"task {task!r}: {option}: {problem}")
+        super().__init__(f"{f'task {task!r}' if task else '@app.task'}: {option}: {problem}")
 
 
 class NoRunningTask(TurgorError, RuntimeError):

@@ -64,8 +64,9 @@ class RetryPolicy:
         return cls._read(lambda name: getattr(task, name, None), task.name or type(task).__name__)
 
     @classmethod
-    def check(cls, options: Mapping[str, Any], task: str) -> None:
+    def check(cls, options: Mapping[str, Any]) -> None:
         """Raise `InvalidRetry` unless what is declared makes sense. `options` are those of `@app.task`."""
+        task = options.get("name") or ""
         base = options.get("base")
         policy = cls._read(lambda name: options[name] if name in options else getattr(base, name, None), task)
         if policy is not None:

@@ -210,7 +210,7 @@ def test_a_spent_retry_budget_ends_the_retries_of_all(staff: Crew) -> None:
 
 
 def test_a_retry_that_is_refused_is_the_task_s_failure(staff: Crew) -> None:
-    result = staff.proj.fragile.apply_async((1,), countdown=0.3)
+    result = staff.proj.fragile.apply_async((1,), countdown=1.3)  # by then the worker has heard of the change
     staff.proj.turgor.apply_limits({"services": {"other": {}}})
     try:
         with pytest.raises(Exception, match="unknown service 'api'"):
