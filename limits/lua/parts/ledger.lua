@@ -84,7 +84,8 @@ function ledger.last_to_allow(scopes, cost)
     local limits = scopes[i].limits
     for j = 1, #limits do
       local limit = limits[j]
-      local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
+      local rule = limit.rule
+      rule = rule.below and ledger.met_by(rule, cost) or rule
       local units, capacity = cost[rule.unit], rule.capacity
       if units > 0 then
         local allow_at = rule.kind.allow_at(rule, limit.state or state_of(limit), units < capacity and units or capacity)
@@ -117,7 +118,8 @@ function ledger.apply(verb, scopes, cost, holder, deadline)
     local limits = scopes[i].limits
     for j = 1, #limits do
       local limit = limits[j]
-      local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
+      local rule = limit.rule
+      rule = rule.below and ledger.met_by(rule, cost) or rule
       local units, kind = cost[rule.unit], rule.kind
       local act = kind[verb] or kind.later and kind.later(verb)
       if act and units > 0 then
