@@ -510,6 +510,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.drain()
         self.settle()
         self.realm.tick(24 * 3600)
+        self._work()
         self._dispatch_all()
         check_empty(self.model)
 
