@@ -18,6 +18,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from inspect import cleandoc
 
+import autoscale
 import enqueue
 import exactness
 import limiter
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "exactness": exactness.measure,
     "neighbours": neighbours.measure,
     "limiter": limiter.measure,
+    "autoscale": autoscale.measure,
 }
 SERVER_VARIABLE = "TURGOR_BENCH_REDIS_URL"
 

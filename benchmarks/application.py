@@ -26,6 +26,13 @@ def _note(number: int) -> None:
 
 
 note = app.task(name="bench.note", shared=False, service=SERVICE)(_note)
+
+
+@app.task(name="bench.sleep", shared=False, service=SERVICE)
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 note_unlimited = app.task(name="bench.note_unlimited", shared=False)(_note)
 
 
