@@ -24,6 +24,7 @@ import exactness
 import limiter
 import memory
 import neighbours
+import order
 import release
 import script_calls
 import throughput
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "throughput": throughput.measure,
     "exactness": exactness.measure,
     "neighbours": neighbours.measure,
+    "order": order.measure,
     "limiter": limiter.measure,
     "autoscale": autoscale.measure,
 }
