@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionInfo
 from celery import Task, states
-from celery.app.trace import TraceInfo, trace_ok_t
+from celery.app.trace import TraceInfo, build_tracer, trace_ok_t
 from celery.exceptions import Ignore
 from celery.utils.log import get_logger
 
@@ -21,6 +22,7 @@ from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key
 from .outcome import outcome_of
+from .retrying import retry_as_declared
 from .running_task import current
 from .throttled import fail_unclosable, throttled_in
 
@@ -54,9 +56,12 @@ def guard_tasks(app: Celery) -> None:
     """Guard whatever tracers the app's tasks have and will get. Once is enough; twice changes nothing."""
     for task in app.tasks.values():
         cls: Any = type(task)
+        is_late = retry_as_declared(task)
         if isinstance(vars(cls).get("__trace__"), GuardedTracer):
             continue
         built = task.__trace__
+        if is_late and built is not None:
+            built = build_tracer(task.name, task, app.loader, gethostname(), app=app)
         cls.__trace__ = GuardedTracer()
         if built is not None:
             task.__trace__ = built

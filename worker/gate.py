@@ -31,6 +31,7 @@ from .errors import ServiceUnderPressure, UnsupportedProtocol
 from .purge import PurgingConnection
 from .receipt import Receipt, take_receipt
 from .relief import Relief
+from .retrying import RETRY_HEADER, first_trail
 from .routing import target_queue
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ class Gate:
         if limited and call.priority is None:
             call = replace(call, priority=Priority.NORMAL)
         headers.update(call.headers)
+        if not headers.get("retries") and (trail := first_trail(self._turgor.app, name)):
+            headers[RETRY_HEADER] = trail
         if not limited and due_us is None:
             return producer
         if limited:
