@@ -44,12 +44,16 @@ class Crew:
         Tables as `limits.toml` has them; None for plain Celery.
     nodes, processes:
         Workers, and the processes of each.
+    lease_all:
+        As `Turgor` has it.
     """
 
-    def __init__(self, broker: str, limits: dict[str, Any] | None, *, nodes: int = 1, processes: int = 2) -> None:
+    def __init__(
+        self, broker: str, limits: dict[str, Any] | None, *, nodes: int = 1, processes: int = 2, lease_all: bool = False
+    ) -> None:
         self._folder = TemporaryDirectory(prefix="turgor-bench-")
         self._journal = Path(self._folder.name, "journal")
-        settings = json.dumps({"broker": broker, "limits": limits, "journal": str(self._journal)})
+        settings = json.dumps({"broker": broker, "limits": limits, "lease_all": lease_all, "journal": str(self._journal)})
         self._environment = {"TURGOR_BENCH_APP": settings}
         self._nodes, self._processes = nodes, processes
         self._workers: list[subprocess.Popen[bytes]] = []

@@ -123,7 +123,7 @@ class Gate:
         if limited and call.priority is None:
             call = replace(call, priority=Priority.NORMAL)
         headers.update(call.headers)
-        if not limited and due_us is None:
+        if not limited and due_us is None and not (self._turgor.lease_all and not _is_broadcast(options)):
             return producer
         if limited:
             options["priority"] = call.priority
@@ -292,6 +292,12 @@ def insist(ask: Callable[[], T], task: str, turgor: Turgor, retry_policy: dict[s
     except UNREACHABLE as error:
         reason = error.__cause__ if isinstance(error, ServerUnreachable) else error
         raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {reason}") from error
+
+
+def _is_broadcast(options: dict[str, Any]) -> bool:
+    """Whether every worker gets a copy: there is no queue then that a release could go to."""
+    exchange: Any = getattr(options.get("queue"), "exchange", None)
+    return "fanout" in (options.get("exchange_type"), getattr(exchange, "type", None))
 
 
 def _due_us(eta: str, timezone: Any) -> int:

@@ -17,6 +17,7 @@ from kombu.transport.virtual import Channel
 from ..scheduler.purge import purge_waiting
 from ..scheduler.scheduler import Cancelled
 from .envelope import FENCE_HEADER, task_key
+from .leased_channel import LeasedChannel
 from .withdrawal import withdraw
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ class PurgingConnection(Connection):
     turgor: ClassVar[Turgor]
 
     def create_transport(self) -> Any:
+        self.turgor.check_leases()
         transport: Any = super().create_transport()
         if hasattr(transport, "Channel"):  # one of kombu's virtual transports, as that for Redis
-            transport.Channel = _purging(transport.Channel, self.turgor)
+            transport.Channel = _gated(transport.Channel, self.turgor)
         return transport
 
 
 @cache
-def _purging(base: type[Channel], turgor: Turgor) -> type[Channel]:
-    return type(base.__name__, (PurgingChannel, base), {"turgor": turgor})
+def _gated(base: type[Channel], turgor: Turgor) -> type[Channel]:
+    leased = (LeasedChannel,) if turgor.lease_all else ()
+    return type(base.__name__, (*leased, PurgingChannel, base), {"turgor": turgor})

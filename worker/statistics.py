@@ -15,6 +15,9 @@ class TurgorStatistics:
     ----------
     forecasts:
         How good the expected starts were that `Loop.submit` has given.
+    unleased:
+        Messages that an app with `lease_all` has refused and kept, because they had no lease.
     """
 
     forecasts: ForecastStatistics
+    unleased: int = 0

@@ -34,12 +34,13 @@ from ..scheduler.forecast_book import ForecastBook
 from ..scheduler.lane import Lane
 from ..scheduler.outbox import Outbox
 from ..scheduler.scheduler import Cancelled, Scheduler
+from . import unleased
 from .asynchronous_loop import AsyncLoop
 from .broker import Broker
 from .caller import Call
 from .claims import guard_tasks
 from .envelope import stored_messages
-from .errors import AlreadyInstalled
+from .errors import AlreadyInstalled, LeasesNeedTheBroker
 from .expiry import tell
 from .gate import GatedAMQP
 from .loop import Loop
@@ -76,6 +77,9 @@ class Turgor:
     dispatcher:
         Whether each worker runs a dispatcher (like `celery worker -B`). If not, run
         `celery -A proj turgor dispatch`.
+    lease_all:
+        Whether tasks that no limit concerns run under a lease as well; see docs/leases.md. Give it in every program
+        that has the app.
     claim_within_s, lease_s:
         Seconds until an unclaimed release is looked for, and until a silent worker's task goes back.
 
@@ -97,6 +101,7 @@ class Turgor:
         redis: str | None = None,
         realm: str = "default",
         dispatcher: bool = True,
+        lease_all: bool = False,
         claim_within_s: float = 30.0,
         lease_s: float = 30.0,
     ) -> None:
@@ -104,7 +109,7 @@ class Turgor:
         self.broker, self._redis = Broker(app, redis), redis
         self.keys = Keys(realm)
         self.limits = None if limits is None else LimitsConfig.load(limits)
-        self.runs_dispatcher = dispatcher
+        self.runs_dispatcher, self.lease_all = dispatcher, lease_all
         self._claim_within_s, self._lease_s = claim_within_s, lease_s
         self.ended: SimpleQueue[End | None] = SimpleQueue()
         if getattr(app, "turgor", None) is not None:
@@ -120,7 +125,7 @@ class Turgor:
         base = symbol_by_name(self.app.amqp_cls)
         arguments = {
             "limits": self.limits, "redis": self._redis, "realm": self.keys.realm, "dispatcher": self.runs_dispatcher,
-            "claim_within_s": self._claim_within_s, "lease_s": self._lease_s,
+            "lease_all": self.lease_all, "claim_within_s": self._claim_within_s, "lease_s": self._lease_s,
         }  # fmt: skip
         self.app.amqp_cls = GatedAMQP(base, type(self), arguments)
         if not isinstance(self.app.control_cls, GatedControl):
@@ -249,7 +254,7 @@ class Turgor:
 
     def statistics(self) -> TurgorStatistics:
         """What the realm knows of its own work."""
-        return TurgorStatistics(self.forecasts.statistics())
+        return TurgorStatistics(self.forecasts.statistics(), unleased.count(self))
 
     def health(self, service: str) -> ServiceHealth:
         """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""
@@ -309,14 +314,20 @@ class Turgor:
     def _key_prefix(self) -> str:
         return self.app.conf.broker_transport_options.get("global_keyprefix", "")
 
+    def check_leases(self) -> None:
+        """Make sure that leases can do what is asked of them. Raises `LeasesNeedTheBroker` if they cannot."""
+        if self.lease_all and self.broker.is_elsewhere:
+            raise LeasesNeedTheBroker(str(self.broker))
+
     def start(self) -> None:
         """Check the server and publish the limits. Workers and dispatchers do this first.
 
         Raises
         ------
-        ServerUnreachable, UnsupportedServer, UnsupportedBroker
+        ServerUnreachable, UnsupportedServer, UnsupportedBroker, LeasesNeedTheBroker
             With the URL, and what to do.
         """
+        self.check_leases()
         check_server(self.client, self.url)
         self.view.refresh()
 
