@@ -88,6 +88,7 @@ class Gate:
     """Decides, for each publish, whether it goes to the broker or to the scheduler."""
 
     def __init__(self, turgor: Turgor) -> None:
+        turgor.check_leases()
         self._turgor = turgor
         self._budgets = TokenBudgets(LimitsConfig())
 

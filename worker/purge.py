@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from kombu import Connection
+from kombu.transport import redis
 from kombu.transport.virtual import Channel
 
 from ..scheduler.purge import purge_waiting
@@ -52,7 +53,6 @@ class PurgingConnection(Connection):
     turgor: ClassVar[Turgor]
 
     def create_transport(self) -> Any:
-        self.turgor.check_leases()
         transport: Any = super().create_transport()
         if hasattr(transport, "Channel"):  # one of kombu's virtual transports, as that for Redis
             transport.Channel = _gated(transport.Channel, self.turgor)
@@ -61,5 +61,5 @@ class PurgingConnection(Connection):
 
 @cache
 def _gated(base: type[Channel], turgor: Turgor) -> type[Channel]:
-    leased = (LeasedChannel,) if turgor.lease_all else ()
+    leased = (LeasedChannel,) if turgor.lease_all and issubclass(base, redis.Channel) else ()
     return type(base.__name__, (*leased, PurgingChannel, base), {"turgor": turgor})

@@ -12,7 +12,7 @@ function memory.knows(token)
   return redis.call('SISMEMBER', era_key(era), token) == 1 or redis.call('SISMEMBER', era_key(era - 1), token) == 1
 end
 
-local function entry(self)
+local function deadline_of(self)
   return self.lane .. '\30' .. whole(self.requests) .. '\31' .. whole(self.tokens) .. '\31' .. self.task
 end
 
@@ -26,7 +26,7 @@ end
 function memory.forget_all(leases)
   local tasks, entries, tokens = {}, {}, {}
   for i, self in ipairs(leases) do
-    tasks[i], entries[i] = self.task, entry(self)
+    tasks[i], entries[i] = self.task, deadline_of(self)
   end
   redis.call('ZREM', key('deadlines'), unpack(entries))
   for i, message in ipairs(redis.call('HMGET', key('message'), unpack(tasks))) do
