@@ -6,6 +6,7 @@ It speaks the scripts' language: limits become arguments, replies become decisio
 from __future__ import annotations
 
 from hashlib import sha256
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from .decision import Decision, Source
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .limit import Limit
 
 _FIELDS, _FIELDS_OF_THE_REST = 5, 3
+_NUMBERS = Struct("<ddd")
 
 
 class Account:
@@ -34,11 +36,13 @@ class Account:
     scopes:
         Names of the scopes, also of those without limits, which can be paused or closed too. Left out: those
         of the limits.
+    is_below:
+        Whether a part of the limits is reserved for higher priorities. Those do not stand in its line.
 
     Attributes
     ----------
     rules:
-        The scopes and the limits as the scripts take them.
+        The scopes and the limits as the scripts take them: two strings.
     settled_rules:
         Those limits that look at a charge again: slots that are freed, tokens that are settled.
     is_asked:
@@ -80,6 +84,7 @@ class Account:
         called: str = "",
         *,
         reports_to: str = "",
+        is_below: bool = False,
     ) -> None:
         self.called = called
         self.limits = tuple(limits)
@@ -92,7 +97,8 @@ class Account:
         self.has_slots = any(limit.kind is LimitKind.IN_FLIGHT for _, limit in settled)
         self.has_tokens = any(limit.unit is Unit.TOKENS for _, limit in settled)
         limited = dict.fromkeys(scope for scope, _ in self.limits)
-        self.line = _line_of(limited or self.scopes) if self.is_asked else ""
+        rank = ("below",) if is_below else ()
+        self.line = _line_of((*(limited or self.scopes), *rank)) if self.is_asked else ""
         self.early = "".join(f"{scope} {limit.id}\x1f" if opens_early(limit) else "\x1f" for scope, limit in self.limits)
         self.opens = "\x1f".join(f"{scope} {limit.id}" for scope, limit in settled)
         self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
@@ -104,7 +110,7 @@ class Account:
             if cost > capacity:
                 raise CostTooLarge(cost, int(capacity), binding)
 
-    def observed(self) -> tuple[str, tuple[bytes, ...]]:
+    def observed(self) -> tuple[str, tuple[bytes, bytes]]:
         """The scope whose limits a response of the called service speaks of, and these limits as the scripts take them.
 
         An endpoint without limits of its own shares those of its service.
@@ -189,13 +195,14 @@ def check_count(name: str, count: int, least: int) -> int:
     return count
 
 
-def _as_rules(limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] = ()) -> tuple[bytes, ...]:
-    fields = (
-        str(field).encode()
-        for scope, limit in limits
-        for field in (scope, limit.id, limit.kind_in_scripts, limit.capacity, limit.period_us, limit.refill, limit.unit)
-    )
-    return ("\x1f".join(scopes).encode(), *fields)
+def packed(scope: str, limit: Limit) -> bytes:
+    """A limit of a scope as parts/account.lua reads it."""
+    texts = f"{scope}\0{limit.id}\0{limit.kind_in_scripts}\0{limit.unit}\0"
+    return texts.encode() + _NUMBERS.pack(limit.capacity, limit.period_us, limit.refill)
+
+
+def _as_rules(limits: Iterable[tuple[str, Limit]], scopes: Iterable[str] = ()) -> tuple[bytes, bytes]:
+    return ("\x1f".join(scopes).encode(), b"".join(packed(scope, limit) for scope, limit in limits))
 
 
 def _line_of(scopes: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .account import Account
 from .errors import InvalidScope, UnknownService
 from .outage import CLOSED, OnUnreachable, Policy
+from .priority import Priority
 from .scope import GLOBAL, TaskScopes, template_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class AccountBook:
     def __init__(self, config: LimitsConfig) -> None:
         self.config = config
         self._definitions = config.definitions()
-        self._accounts: dict[Names, Account] = {}
+        self._accounts: dict[tuple[Names, int], Account] = {}
+        self._has_reserves = any(limit.reserved for limits in self._definitions.values() for limit in limits)
         self._policies = {
             name: Policy(OnUnreachable(table.on_unreachable), table.local_share) for name, table in config.services.items()
         }
@@ -43,8 +45,8 @@ class AccountBook:
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def of_call(self, names: Names) -> Account:
-        """The account of a call.
+    def of_call(self, names: Names, priority: int = Priority.NORMAL) -> Account:
+        """The account of a call, without what is reserved for priorities above its own.
 
         Raises
         ------
@@ -53,18 +55,22 @@ class AccountBook:
         InvalidScope
             A name is not possible.
         """
-        account = self._accounts.get(names)
+        # Where nothing is reserved, all priorities share one account.
+        key = (names, priority if self._has_reserves else Priority.NORMAL)
+        account = self._accounts.get(key)
         if account is None:
             _check_text(names)
             scopes = TaskScopes(*names)
             self.config.check_service(scopes.service, scopes.endpoint)
-            limits = ((scope, limit) for scope in scopes.names for limit in self._limits_of(scope))
+            stated = [(scope, limit) for scope in scopes.names for limit in self._limits_of(scope)]
+            limits = [(scope, limit.open_to(priority)) for scope, limit in stated]
             reports_to = scopes.service if self.config.counts_outcomes(scopes.service) else ""
-            account = Account(limits, scopes.names, scopes.called, reports_to=reports_to)
+            is_below = any(limit.reserved and priority < limit.reserved_for for _, limit in stated)
+            account = Account(limits, scopes.names, scopes.called, reports_to=reports_to, is_below=is_below)
             # Loops come and go (a loop may be a tenant, or a run of an agent), so what is remembered has a bound.
             if len(self._accounts) >= CACHE_SIZE:
                 self._accounts.clear()
-            self._accounts[names] = account
+            self._accounts[key] = account
         return account
 
     def policy_of(self, service: str) -> Policy:

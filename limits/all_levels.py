@@ -10,6 +10,7 @@ from .config import LimitsConfig
 from .desk import Ask
 from .keys import Keys
 from .line import Timeout, seconds_of
+from .priority import check_priority
 from .teller import Teller
 
 if TYPE_CHECKING:
@@ -45,9 +46,17 @@ class AllLevels:
         return book
 
     def _ask(
-        self, book: AccountBook, names: Names, weight: int, tokens: int, *, timeout: Timeout = None, now_us: int | None
+        self,
+        book: AccountBook,
+        names: Names,
+        weight: int,
+        tokens: int,
+        priority: int,
+        *,
+        timeout: Timeout = None,
+        now_us: int | None,
     ) -> Ask:
-        account = book.of_call(names)
+        account = book.of_call(names, check_priority(priority))
         check_count("weight", weight, 1)
         check_count("tokens", tokens, 0)
         timeout_s = 0.0 if timeout is None else seconds_of(timeout, now_us)
@@ -57,7 +66,8 @@ class AllLevels:
         return [self._entry(book, call) for call in calls]
 
     def _entry(self, book: AccountBook, call: Call) -> Entry:
-        service, endpoint, loop_type, loop, weight, tokens = call
+        service, endpoint, loop_type, loop, weight, tokens, priority = call
         check_count("weight", weight, 1)
         check_count("tokens", tokens, 0)
-        return self._teller.entry(book.of_call((service, endpoint, loop_type, loop)), weight, tokens)
+        account = book.of_call((service, endpoint, loop_type, loop), check_priority(priority))
+        return self._teller.entry(account, weight, tokens)

@@ -21,6 +21,7 @@ from .limit import SECOND_US, Unit
 from .limiter import OneScope
 from .line import Timeout, seconds_of
 from .link import AsyncClosing, AsyncLink
+from .priority import Priority
 from .regulator import OBSERVE, observing
 from .server import UNREACHABLE
 from .service_health import HEALTH, ServiceHealth, health_in, service_table
@@ -156,12 +157,13 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         loop: str = "",
         weight: int = 1,
         tokens: int = 0,
+        priority: int = Priority.NORMAL,
         timeout: Timeout = None,  # noqa: ASYNC109  as above
         now_us: int | None = None,
     ) -> AsyncRateToken:
         """`HierarchicalLimiter.acquire`."""
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = await self._attempt(names, weight, tokens, timeout=timeout, now_us=now_us)
+        token = await self._attempt(names, weight, tokens, priority, timeout=timeout, now_us=now_us)
         if isinstance(token, Decision):
             raise RateLimited(token)
         return token
@@ -176,11 +178,12 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         loop: str = "",
         weight: int = 1,
         tokens: int = 0,
+        priority: int = Priority.NORMAL,
         now_us: int | None = None,
     ) -> AsyncRateToken | None:
         """`HierarchicalLimiter.try_acquire`."""
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = await self._attempt(names, weight, tokens, now_us=now_us)
+        token = await self._attempt(names, weight, tokens, priority, now_us=now_us)
         return None if isinstance(token, Decision) else token
 
     def limit(
@@ -193,6 +196,7 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         loop: str = "",
         weight: int = 1,
         tokens: int | Callable[..., int] = 0,
+        priority: int = Priority.NORMAL,
         timeout: Timeout = None,
     ) -> AsyncDecorator:
         """`HierarchicalLimiter.limit`."""
@@ -202,7 +206,7 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         async def acquire(*args: Any, **kwargs: Any) -> AsyncRateToken:
             whose = context_of(context, names, args, kwargs)
             cost = tokens(*args, **kwargs) if callable(tokens) else tokens
-            return await self.acquire(whose, weight=weight, tokens=cost, timeout=timeout)
+            return await self.acquire(whose, weight=weight, tokens=cost, priority=priority, timeout=timeout)
 
         return AsyncDecorator(acquire)
 
@@ -234,7 +238,7 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "", now_us: int | None = None
     ) -> Observation:
         """`HierarchicalLimiter.observe`."""
-        scope, rules = (await self._current_book()).of_call((service, endpoint, "", "")).observed()
+        scope, rules = (await self._current_book()).of_call((service, endpoint, "", ""), Priority.CRITICAL).observed()
         observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
         if values := observing(self._teller.prefix, scope, rules, observation, now_us):
             await self._link.run(OBSERVE, *values)
@@ -252,13 +256,14 @@ class AsyncHierarchicalLimiter(AllLevels, AsyncClosing):
         names: Names,
         weight: int,
         tokens: int,
+        priority: int,
         *,
         timeout: Timeout = None,  # noqa: ASYNC109  as above
         now_us: int | None,
     ) -> AsyncRateToken | Decision:
         known = self._view.known if self._desk.outage.is_on else None
         book = self._book_of(known) if known else await self._current_book()
-        ask = self._ask(book, names, weight, tokens, timeout=timeout, now_us=now_us)
+        ask = self._ask(book, names, weight, tokens, priority, timeout=timeout, now_us=now_us)
         reply = await self._desk.charge(ask)
         if not self._teller.admits(reply, weight, tokens):
             return ask.account.decision(reply)

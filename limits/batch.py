@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from .account import packed
 from .lua import LIMITS_LUA, Script
 
 if TYPE_CHECKING:
@@ -19,9 +20,8 @@ Values: TypeAlias = tuple[str | bytes | int, ...]
 
 ACQUIRE_MANY = Script(LIMITS_LUA / "acquire_many.lua")
 MOST_CALLS = 100
-# So many limits, each with the seven fields of its rule, are also less than the 8,000 values that Lua unpacks at most.
+# So many limits are also less than the 8,000 values that Lua unpacks at most.
 MOST_CHARGES = 500
-_FIELDS_OF_LIMIT = 7
 _FIELDS_OF_REPLY = 6
 
 
@@ -49,8 +49,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self._positions: dict[tuple[bytes, ...], int] = {}
-        self._rules: list[bytes] = []
+        self._positions: dict[bytes, int] = {}
         self._accounts: dict[Account, int] = {}
         self._members: list[bytes | int] = []
         self._calls: list[str | int] = []
@@ -75,9 +74,8 @@ class Batch:
 
     def values(self, prefix: str, lease_us: int, now_us: int | None) -> Values:
         """What acquire_many.lua takes."""
-        counts = (len(self._positions), len(self._accounts))
         at = "" if now_us is None else now_us
-        return (prefix, at, lease_us, *counts, *self._rules, *self._members, *self._calls)
+        return (prefix, at, lease_us, b"".join(self._positions), len(self._accounts), *self._members, *self._calls)
 
     def decisions(self, reply: Sequence[Any]) -> Iterator[tuple[Entry, list[Any]]]:
         """Each call, with the reply that acquire.lua would have given to it."""
@@ -93,15 +91,9 @@ class Batch:
         return (0, *(1, 0, 0, 0, 0, b"") * len(self.entries))
 
     def _enter(self, account: Account) -> int:
-        scopes, *_ = account.rules
-        self._members += (scopes, len(account.limits))
-        for at in range(1, len(account.rules), _FIELDS_OF_LIMIT):
-            rule = account.rules[at : at + _FIELDS_OF_LIMIT]
-            position = self._positions.get(rule)
-            if position is None:
-                position = self._positions[rule] = len(self._positions) + 1
-                self._rules += rule
-            self._members.append(position)
+        self._members += (account.rules[0], len(account.limits))
+        for limit in account.limits:
+            self._members.append(self._positions.setdefault(packed(*limit), len(self._positions) + 1))
         number = self._accounts[account] = len(self._accounts) + 1
         return number
 

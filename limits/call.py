@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .priority import Priority
+
 
 class Call(NamedTuple):
     """One call of many, for `HierarchicalLimiter.acquire_many`.
@@ -16,6 +18,8 @@ class Call(NamedTuple):
         Units for limits that count requests.
     tokens:
         An estimate, for limits that count tokens.
+    priority:
+        0 to 9: what limits keep in reserve for higher ones is not for it.
     """
 
     service: str = ""
@@ -24,3 +28,4 @@ class Call(NamedTuple):
     loop: str = ""
     weight: int = 1
     tokens: int = 0
+    priority: int = Priority.NORMAL

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
 from .config_file import read_config_file
 from .config_problems import problem_lines
+from .degradation import Degradation
 from .errors import ConfigError, UnknownService
 from .order_table import GlobalTable, LoopTables
 from .quotation import one_line, quote
@@ -186,6 +187,11 @@ class LimitsConfig(Table):
         """Whether the service has a breaker or an adaptive share, which want to know how its calls end."""
         table = self.services.get(service)
         return table is not None and bool(table.breaker or table.adaptive)
+
+    def degradation_of(self, service: str) -> Degradation:
+        """What becomes of new work of the service under pressure."""
+        table = self.services.get(service)
+        return () if table is None else table.degradation
 
     @cached_property
     def _task_mapping(self) -> TaskMapping:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .backlog_table import BacklogTable
 from .breaker_table import AdaptiveTable, BreakerTable
+from .degradation import DegradationStep
 from .errors import InvalidScope
 from .order_table import GlobalTable, LoopTable
 from .priority_reserve import A_RESERVE, Reserve
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 _Path = tuple[int | str, ...]
 
 _WHOLE_NUMBER = "a whole number of at least 1"
+_STEP = '{ wait = "1m", shed_below = "NORMAL" }'
+_REMEDIES_OF_SERVICES = {"on_unreachable": "'closed', 'open' or 'local'", "local_share": "a number above 0, and at most 1"}
+_REMEDIES_OF_STEPS: dict[int | str, str] = {
+    "": f"a list, such as [{_STEP}]",
+    "step": f"a step, such as {_STEP}",
+    "breaker": "'open'",
+    "hold": "true",
+    "degrade_to": "the name of a task",
+}
 _WINDOW = 'a window, such as { limit = 5, per = "10s" }'
 _REMEDIES = {
     "int_type": _WHOLE_NUMBER,
@@ -88,12 +98,12 @@ def _remedy(error: ErrorDetails) -> str:
             return "'service' or 'service/endpoint'"
         case (*_, "windows", int()):
             return _WINDOW
+        case ("services", _, "degradation", *place):
+            return _REMEDIES_OF_STEPS.get(place[-1] if place else "", _REMEDIES_OF_STEPS["step"])
         case ("tasks",):
             return 'a table, such as { "proj.tasks.*" = "llm_api" }'
-        case ("services", _, "on_unreachable"):
-            return "'closed', 'open' or 'local'"
-        case ("services", _, "local_share"):
-            return "a number above 0, and at most 1"
+        case ("services", _, str(key)) if key in _REMEDIES_OF_SERVICES:
+            return _REMEDIES_OF_SERVICES[key]
         case ("services" | "loop_types" | "loops",) | ("services", _, "endpoints"):
             return "a table of tables, such as { name = { requests_per_minute = 60 } }"
         case ("global", key) | (_, _, key) | (_, _, "endpoints", _, key) if key in _TABLES:
@@ -122,6 +132,8 @@ def _keys_at(path: _Path, root_keys: Collection[str]) -> Collection[str]:
             return LoopTable.model_fields
         case ("services", _, "endpoints", _) | ("loop_types", _):
             return ScopeTable.model_fields
+        case ("services", _, "degradation", int()):
+            return DegradationStep.model_fields
         case ("global", key) | (_, _, key) | (_, _, "endpoints", _, key) if key in _INNER:
             return _INNER[key].model_fields
         case (*_, int()):

@@ -25,6 +25,7 @@ from .headers import parse_headers
 from .limit import SECOND_US
 from .line import Timeout, seconds_of
 from .link import Closing, Link
+from .priority import Priority
 from .rate_token import RateToken
 from .registry import LimitsRegistry
 from .regulator import OBSERVE, observing
@@ -103,6 +104,7 @@ class HierarchicalLimiter(AllLevels, Closing):
         loop: str = "",
         weight: int = 1,
         tokens: int = 0,
+        priority: int = Priority.NORMAL,
         timeout: Timeout = None,
         now_us: int | None = None,
     ) -> RateToken:
@@ -118,6 +120,8 @@ class HierarchicalLimiter(AllLevels, Closing):
             Units for limits that count requests.
         tokens:
             An estimate, for limits that count tokens; `RateToken.settle` corrects it.
+        priority:
+            0 to 9: what limits keep in `reserve` for higher ones is not for it.
         timeout:
             How long it waits: seconds, a `timedelta`, `math.inf` for ever; None and 0: not at all. Calls that are
             limited at the same scopes are served in the order of arrival, and one that does not wait is refused
@@ -136,7 +140,7 @@ class HierarchicalLimiter(AllLevels, Closing):
             A name, a number or the context is not possible.
         """
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = self._attempt(names, weight, tokens, timeout=timeout, now_us=now_us)
+        token = self._attempt(names, weight, tokens, priority, timeout=timeout, now_us=now_us)
         if isinstance(token, Decision):
             raise RateLimited(token)
         return token
@@ -151,11 +155,12 @@ class HierarchicalLimiter(AllLevels, Closing):
         loop: str = "",
         weight: int = 1,
         tokens: int = 0,
+        priority: int = Priority.NORMAL,
         now_us: int | None = None,
     ) -> RateToken | None:
         """`acquire` that answers None where that raises `RateLimited`."""
         names = names_of(context, service, endpoint, loop_type, loop)
-        token = self._attempt(names, weight, tokens, now_us=now_us)
+        token = self._attempt(names, weight, tokens, priority, now_us=now_us)
         return None if isinstance(token, Decision) else token
 
     def limit(
@@ -168,6 +173,7 @@ class HierarchicalLimiter(AllLevels, Closing):
         loop: str = "",
         weight: int = 1,
         tokens: int | Callable[..., int] = 0,
+        priority: int = Priority.NORMAL,
         timeout: Timeout = None,
     ) -> Decorator:
         """A decorator: each call of the function is an `acquire`, and its slots are free when the function returns.
@@ -179,7 +185,7 @@ class HierarchicalLimiter(AllLevels, Closing):
         ----------
         context, tokens:
             As `acquire` takes them, or functions of the call's arguments that give them.
-        service, endpoint, loop_type, loop, weight, timeout:
+        service, endpoint, loop_type, loop, weight, priority, timeout:
             As `acquire` takes them.
         """
         seconds_of(timeout)
@@ -188,7 +194,7 @@ class HierarchicalLimiter(AllLevels, Closing):
         def acquire(*args: Any, **kwargs: Any) -> RateToken:
             whose = context_of(context, names, args, kwargs)
             cost = tokens(*args, **kwargs) if callable(tokens) else tokens
-            return self.acquire(whose, weight=weight, tokens=cost, timeout=timeout)
+            return self.acquire(whose, weight=weight, tokens=cost, priority=priority, timeout=timeout)
 
         return Decorator(acquire)
 
@@ -273,7 +279,7 @@ class HierarchicalLimiter(AllLevels, Closing):
         UnknownService, InvalidScope
             The limits do not name the service, or a name is not possible.
         """
-        scope, rules = self._current_book().of_call((service, endpoint, "", "")).observed()
+        scope, rules = self._current_book().of_call((service, endpoint, "", ""), Priority.CRITICAL).observed()
         observation = parse_headers(headers, status, now_s=None if now_us is None else now_us / SECOND_US)
         if values := observing(self._teller.prefix, scope, rules, observation, now_us):
             self._link.run(OBSERVE, *values)
@@ -287,12 +293,12 @@ class HierarchicalLimiter(AllLevels, Closing):
             raise self._link.unreachable(error) from error
 
     def _attempt(
-        self, names: Names, weight: int, tokens: int, *, timeout: Timeout = None, now_us: int | None
+        self, names: Names, weight: int, tokens: int, priority: int, *, timeout: Timeout = None, now_us: int | None
     ) -> RateToken | Decision:
         # While the server is away nobody waits to hear of a change of the limits.
         known = self._view.known if self._desk.outage.is_on else None
         book = self._book_of(known) if known else self._current_book()
-        ask = self._ask(book, names, weight, tokens, timeout=timeout, now_us=now_us)
+        ask = self._ask(book, names, weight, tokens, priority, timeout=timeout, now_us=now_us)
         reply = self._desk.charge(ask)
         if not self._teller.admits(reply, weight, tokens):
             return ask.account.decision(reply)

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 R = TypeVar("R")
 Text: TypeAlias = str | Callable[[R], str]
 
-NAMES = ("service", "endpoint", "loop_type", "loop", "weight", "tokens", "timeout")
+NAMES = ("service", "endpoint", "loop_type", "loop", "weight", "tokens", "priority", "timeout")
 log = logging.getLogger(__name__)
 
 

@@ -154,7 +154,7 @@ class TurgorTransport(_Hook, httpx.BaseTransport):
         Reads what the call cost off its response, such as `openai_tokens`; None from it: the estimate stays.
 
     The extension `turgor` of one request is a mapping that overrides `service`, `endpoint`, `loop_type`, `loop`,
-    `tokens`, `timeout` and `weight`.
+    `tokens`, `priority`, `timeout` and `weight`.
     """
 
     def __init__(

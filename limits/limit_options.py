@@ -48,6 +48,8 @@ def stated_limits(limits: Iterable[Limit], options: Mapping[str, Any]) -> tuple[
     if limits and options:
         raise ConfigError([f"limits: give either a tuple of limits or {', '.join(options)}, not both"])
     if not limits:
+        if misplaced := [key for key in ("reserve", "priority_ageing") if key in options]:
+            raise ConfigError([f"{misplaced[0]}: one limit alone knows no priorities; use HierarchicalLimiter, or remove it"])
         try:
             limits = LimitsConfig.load({GLOBAL: dict(options)}).global_.limits()
         except ConfigError as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from .priority import Priority
+from .priority import StatedPriority
 from .quotation import quote
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .limit import Limit
 
 A_RESERVE = 'a table, such as { share = 0.2, priority = "HIGH" }'
-_NAMES = ", ".join(priority.name for priority in Priority if priority)
 
 
 def _share(value: object) -> float:
@@ -34,14 +33,6 @@ def _share(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise ValueError(f"{quote(value)} is not allowed; use a share above 0 and below 1")
     return float(value)
-
-
-def _priority(value: object) -> int:
-    if isinstance(value, str) and value in Priority.__members__:
-        value = int(Priority[value])
-    if type(value) is not int or not 1 <= value <= Priority.CRITICAL:
-        raise ValueError(f"{quote(value)} is not allowed; use a priority from 1 to 9, or one of {_NAMES}")
-    return value
 
 
 def _table(value: object) -> object:
@@ -64,7 +55,7 @@ class Reserve(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     share: Annotated[float, BeforeValidator(_share)]
-    priority: Annotated[int, BeforeValidator(_priority)]
+    priority: StatedPriority
 
     def units_of(self, capacity: int) -> int:
         """How many of the capacity's units are reserved."""

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from .backlog_table import BacklogTable
 from .breaker_table import AdaptiveSwitch, AdaptiveTable, BreakerSwitch
+from .degradation import Degradation
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
 from .priority_reserve import OptionalReserve, Reserve, refuse_whole_limits
@@ -256,6 +257,8 @@ class ServiceTable(ScopeTable):
         Holds work while the service fails; `true` for the defaults.
     adaptive:
         Scales the service's own limits to what it really takes; `true` for the defaults.
+    degradation:
+        What becomes of new work of the service while it is under pressure.
     on_unreachable:
         What becomes of a limiter's calls while Redis is away: `"closed"`, they are refused; `"open"`, they pass;
         `"local"`, each process keeps a share of each limit by itself. Tasks wait, whatever it says.
@@ -276,6 +279,14 @@ class ServiceTable(ScopeTable):
 
     breaker: BreakerSwitch = None
     adaptive: AdaptiveSwitch = None
+    degradation: Degradation = ()
+
+    @field_validator("degradation")
+    @classmethod
+    def _steps_can_be_reached(cls, steps: Degradation, info: ValidationInfo) -> Degradation:
+        if "breaker" in info.data and info.data["breaker"] is None and any(step.breaker for step in steps):
+            raise ValueError("the service has no breaker that could open; add breaker = true, or use wait instead")
+        return steps
 
     @field_validator("adaptive")
     @classmethod

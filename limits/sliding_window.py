@@ -77,8 +77,10 @@ class SlidingWindow:
     capacity: int
     period_us: int
 
-    def decide(self, state: WindowState, units: int, now_us: int) -> tuple[Decision, WindowState]:
-        """Charge `units`, or refuse and leave the state as it is."""
+    def decide(self, state: WindowState, units: int, now_us: int, *, reserved: int = 0) -> tuple[Decision, WindowState]:
+        """Charge `units`, or refuse and leave the state as it is. `reserved` units are not for this call: they are left."""
+        if reserved:
+            return replace(self, capacity=self.capacity - reserved).decide(state, units, now_us)
         current = self._current(state, now_us)
         if units > self.capacity:
             return self._decision(current, now_us, math.inf), state

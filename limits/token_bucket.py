@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .decision import Decision
 from .limit import SECOND_US
@@ -68,8 +68,10 @@ class TokenBucket:
     period_us: int
     refill: int
 
-    def decide(self, state: BucketState, units: int, now_us: int) -> tuple[Decision, BucketState]:
-        """Charge `units`, or refuse and leave the state as it is."""
+    def decide(self, state: BucketState, units: int, now_us: int, *, reserved: int = 0) -> tuple[Decision, BucketState]:
+        """Charge `units`, or refuse and leave the state as it is. `reserved` units are not for this call: they are left."""
+        if reserved:
+            return replace(self, capacity=self.capacity - reserved).decide(state, units, now_us)
         owed = self._owed(state, now_us)
         if units > self.capacity:
             return self._decision(owed, math.inf), state

@@ -61,6 +61,8 @@ class LimitUsage:
             "remaining": self.remaining,
             "retry_after_s": self.retry_after,
             "reset_after_s": self.reset_after,
+            "reserved": self.limit.reserved,
+            "reserved_for": self.limit.reserved_for or None,
             "shadow": self.limit.shadow,
             "shadowed": self.shadowed,
         }

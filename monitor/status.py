@@ -13,7 +13,6 @@ from ..limits.limit import Limit, LimitKind, Unit
 from ..limits.regulator import RegulatorState
 from ..limits.service_health import ServiceHealth
 from ..limits.usage import LimitUsage
-from ..scheduler.forecast_book import ForecastStatistics
 from ..scheduler.survey import ClosedGate, Survey
 
 _BAR_WIDTH = 10
@@ -24,12 +23,12 @@ def render(
     survey: Survey,
     usage: Iterable[LimitUsage] = (),
     held: Iterable[RegulatorState | ServiceHealth] = (),
-    forecasts: ForecastStatistics | None = None,
+    notes: Iterable[str] = (),
 ) -> RenderableType:
-    """Counts, how good forecasts were, what is paused, closed or ailing, limits, closed gates and lanes."""
+    """Counts, notes, what is paused, closed or ailing, limits, closed gates and lanes."""
     return Group(
         counts(survey),
-        *([Text(str(forecasts), style="dim")] if forecasts and forecasts.judged else ()),
+        *(Text(note, style="dim") for note in notes),
         *(Text(str(state), style="bold red") for state in held),
         Text(),
         limits_table(usage),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kombu import Producer
 
     from ..scheduler.scheduler import Refusal, Scheduler, WaitingTask
+    from .errors import ServiceUnderPressure
 
 
 class Batch:
@@ -31,6 +32,7 @@ class Batch:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._tasks: list[tuple[int, WaitingTask, Callable[[], None]]] = []
+        self._shed: dict[int, ServiceUnderPressure] = {}
         self.call = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -45,12 +47,16 @@ class Batch:
         """Write a task down; `submit` submits it alone."""
         self._tasks.append((self.call, task, submit))
 
-    def submit(self, scheduler: Scheduler) -> dict[int, Refusal]:
+    def refuse(self, error: ServiceUnderPressure) -> None:
+        """Write down that a task is shed."""
+        self._shed[self.call] = error
+
+    def submit(self, scheduler: Scheduler) -> dict[int, Refusal | ServiceUnderPressure]:
         """Submit what is written down, and forget it. Returns what was refused, by the number of its call.
 
         Raises what the client raises; then it may be asked again.
         """
-        refused: dict[int, Refusal] = {}
+        refused: dict[int, Refusal | ServiceUnderPressure] = {**self._shed}
         answers = scheduler.submit_many([task for _, task, _ in self._tasks])
         for (call, _, submit), answer in zip(self._tasks, answers, strict=True):
             if isinstance(answer, QueueFull):
@@ -61,4 +67,5 @@ class Batch:
                 except (CostTooLarge, QueueFull) as error:
                     refused[call] = error
         self._tasks.clear()
+        self._shed.clear()
         return refused

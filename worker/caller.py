@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery._state import get_current_worker_task
 
+from ..limits.priority import check_priority
 from ..limits.scope import TaskScopes
 from ..scheduler.lane import Lane, Priority
 
@@ -139,7 +140,7 @@ def take_call(app: Celery, name: str, headers: dict[str, Any], options: dict[str
         loop_type=_name("loop_type", find("loop_type", "")),
         weight=_whole("weight", find("weight", 1), at_least=1),
         tokens=None if (tokens := find("tokens", None)) is None else _whole("tokens", tokens, at_least=0),
-        priority=None if priority is None else _priority(priority),
+        priority=None if priority is None else check_priority(priority),
         max_wait=_seconds("max_wait", find("max_wait", None)),
     )
 
@@ -169,9 +170,3 @@ def _seconds(option: str, value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{option}={value!r}: give a positive number of seconds")
     return value
-
-
-def _priority(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not Priority.BACKGROUND <= value <= Priority.CRITICAL:
-        raise ValueError(f"priority={value!r}: give a whole number from 0 to 9, higher first")
-    return int(value)

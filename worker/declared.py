@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..limits.account_book import AccountBook
 from ..limits.errors import CostTooLarge, UnknownService
+from ..limits.quotation import closest, quote, quote_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,8 @@ _NAMES = ("service", "endpoint", "loop_type", "loop")
 
 
 def tasks_that_never_run(app: Celery, config: LimitsConfig) -> Iterator[str]:
-    """One line for each task of the app that every submit would refuse, by what the task declares of itself."""
+    """One line for each task that could never run: every submit would refuse it, or it is a fallback that the app has not."""
+    yield from _unknown_fallbacks(app, config)
     book = AccountBook(config)
     for name, task in sorted(app.tasks.items()):
         if name.startswith("celery."):
@@ -38,3 +40,13 @@ def tasks_that_never_run(app: Celery, config: LimitsConfig) -> Iterator[str]:
             yield str(error)
         except CostTooLarge as error:
             yield str(CostTooLarge(error.cost, error.capacity, error.binding, task=name))
+
+
+def _unknown_fallbacks(app: Celery, config: LimitsConfig) -> Iterator[str]:
+    for service in config.services:
+        for step in config.degradation_of(service):
+            if step.degrade_to is not None and step.degrade_to not in app.tasks:
+                meant = closest(step.degrade_to, app.tasks)
+                hint = f"; did you mean {quote(meant)}?" if meant else "; declare it, or correct the name"
+                place = quote_path(("services", service, "degradation"))
+                yield f"{place}: the app has no task {quote(step.degrade_to)} to degrade to{hint}"

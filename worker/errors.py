@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..limits.errors import CostTooLarge, TurgorError
+from ..limits.priority import name_of
 from ..scheduler.errors import QueueFull
 
 
@@ -69,6 +70,33 @@ class UnsupportedProtocol(TurgorError):
         super().__init__("the app's task_protocol is 1: set it to 2, the default, because limits travel in a message's headers")
 
 
+class ServiceUnderPressure(TurgorError):
+    """New work of so low a priority is not accepted while its service is under pressure (`shed_below`).
+
+    Submit it later, with a higher priority, or not at all.
+
+    Attributes
+    ----------
+    task, service, priority:
+        What was refused.
+    pressure:
+        What work meets at the service, in words.
+    retry_after:
+        Seconds after which it makes sense to try again.
+    """
+
+    def __init__(self, task: str, service: str, priority: int, pressure: str, retry_after: float) -> None:
+        self.task, self.service, self.priority = task, service, priority
+        self.pressure, self.retry_after = pressure, retry_after
+        super().__init__(task, service, priority, pressure, retry_after)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.task}: service:{self.service} is under pressure and sheds work of priority {name_of(self.priority)}, because "
+            f"{self.pressure}: try again in {self.retry_after:.1f} s, or with a higher priority"
+        )
+
+
 class NoRunningTask(TurgorError, RuntimeError):
     """`current` was asked where no task runs. Use it inside a task, in the thread or greenlet that runs it."""
 
@@ -88,10 +116,10 @@ class BatchRefused(TurgorError):
     results:
         The results of all calls, in their order. Those of the refused calls never come.
     refused:
-        Why, by the number of the call: `CostTooLarge` or `QueueFull`.
+        Why, by the number of the call: `CostTooLarge`, `QueueFull` or `ServiceUnderPressure`.
     """
 
-    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge | QueueFull]) -> None:
+    def __init__(self, results: Sequence[Any], refused: Mapping[int, CostTooLarge | QueueFull | ServiceUnderPressure]) -> None:
         self.results, self.refused = list(results), dict(refused)
         first, why = next(iter(self.refused.items()))
         super().__init__(f"{len(refused)} of {len(results)} calls are refused; call {first}: {why}")

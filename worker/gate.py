@@ -27,9 +27,10 @@ from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
 from .continuation import goes_on, repeats
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
-from .errors import UnsupportedProtocol
+from .errors import ServiceUnderPressure, UnsupportedProtocol
 from .purge import PurgingConnection
 from .receipt import Receipt, take_receipt
+from .relief import Relief
 from .routing import target_queue
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class GateAMQP(AMQP):
         gate = Gate(self.app.turgor)
 
         def send_task_message(producer: Producer, name: str, message: Any, **options: Any) -> Any:
-            return send(gate.producer(producer, name, message, options), name, message, **options)
+            gated, name = gate.admit(producer, name, message, options)
+            return send(gated, name, message, **options)
 
         return send_task_message
 
@@ -91,9 +93,14 @@ class Gate:
         turgor.check_leases()
         self._turgor = turgor
         self._budgets = TokenBudgets(LimitsConfig())
+        self._relief = Relief(turgor)
 
-    def producer(self, producer: Producer, name: str, message: Any, options: dict[str, Any]) -> Producer | GateProducer:
-        """The producer that the task is to be published with. Takes Turgor's own options out of `options`.
+    def admit(
+        self, producer: Producer, name: str, message: Any, options: dict[str, Any]
+    ) -> tuple[Producer | GateProducer | RefusingProducer, str]:
+        """The producer that the task is to be published with, and the task's name: that of another one if it is degraded.
+
+        Takes Turgor's own options out of `options`.
 
         Raises
         ------
@@ -103,13 +110,33 @@ class Gate:
             The app speaks Celery's old message protocol.
         ValueError
             An option has a value that it cannot have.
+
+        A task that is shed raises `ServiceUnderPressure` when it is published.
         """
         headers, asked = message.headers, take_receipt()
         if not headers:
             raise UnsupportedProtocol
         if not self._turgor.view.is_fresh():
             insist(self._turgor.view.config, headers["id"], self._turgor, self._retry_policy(options))
-        call = self._with_mapping(name, take_call(self._turgor.app, name, headers, options))
+        call = self._call(name, headers, options)
+        decision = self._relief.decide(name, call, headers, self._queue_of(options))
+        if decision is not None:
+            fallback = decision.step.degrade_to
+            if fallback is None:
+                return RefusingProducer(producer, self._relief.refuse(name, call, decision)), name
+            self._relief.replace(name, fallback, call, message, options)
+            name, call = fallback, self._call(fallback, headers, options)
+        gated = self._producer(producer, name, headers, call, options)
+        if asked is not None and isinstance(gated, GateProducer):
+            headers[FORECAST_HEADER] = True
+            gated.receipt = asked
+        if asked is not None and decision is not None:
+            asked.degraded_to = name
+        return gated, name
+
+    def _producer(
+        self, producer: Producer, name: str, headers: dict[str, Any], call: Call, options: dict[str, Any]
+    ) -> Producer | GateProducer:
         limited = self._is_limited(name, call)
         if limited and call.tokens is None and (budget := self._budget_of(call)):
             policy = self._retry_policy(options)
@@ -129,11 +156,7 @@ class Gate:
         if limited:
             options["priority"] = call.priority
         headers["eta"] = None
-        if asked is not None:
-            headers[FORECAST_HEADER] = True
-        return GateProducer(
-            producer, self._turgor, call, limited=limited, due_us=due_us, continues=repeats(headers), receipt=asked
-        )
+        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us, continues=repeats(headers))
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -142,9 +165,14 @@ class Gate:
             return None
         return {**conf.task_publish_retry_policy, **(options.get("retry_policy") or {})}
 
-    def _with_mapping(self, name: str, call: Call) -> Call:
-        """Complete the call from the `[tasks]` table, and make sure that its service is known."""
-        config = self._turgor.view.config()
+    def _queue_of(self, options: dict[str, Any]) -> str:
+        """Where the task will go, as far as that is known before it is routed."""
+        queue = options.get("queue") or options.get("routing_key") or self._turgor.app.conf.task_default_queue
+        return getattr(queue, "name", queue)
+
+    def _call(self, name: str, headers: dict[str, Any], options: dict[str, Any]) -> Call:
+        """What the publish says about its task, completed from the `[tasks]` table; its service is known."""
+        call, config = take_call(self._turgor.app, name, headers, options), self._turgor.view.config()
         if not call.service:
             service, endpoint = config.scopes_of(name)
             call = replace(call, service=service, endpoint=endpoint)
@@ -165,23 +193,32 @@ class Gate:
         return self._turgor.view.is_limited(call.scopes)
 
 
+class RefusingProducer:
+    """Stands in for kombu's producer for one task that is shed."""
+
+    def __init__(self, producer: Producer | Batch, refusal: ServiceUnderPressure) -> None:
+        self._producer, self._refusal = producer, refusal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def publish(self, *_: Any, **__: Any) -> None:
+        """Raise, or write it down if there is a batch."""
+        self.publish = self._producer.publish  # the events that follow are not the task
+        if not isinstance(self._producer, Batch):
+            raise self._refusal
+        self._producer.refuse(self._refusal)
+
+
 class GateProducer:
     """Stands in for kombu's producer for one task: its message goes to the scheduler, anything else to the broker."""
 
     def __init__(
-        self,
-        producer: Producer | Batch,
-        turgor: Turgor,
-        call: Call,
-        *,
-        limited: bool,
-        due_us: int | None,
-        continues: bool,
-        receipt: Receipt | None,
+        self, producer: Producer | Batch, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None, continues: bool
     ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
-        self._limited, self._due_us, self._receipt = limited, due_us, receipt
-        self._continues = continues
+        self._limited, self._due_us, self._continues = limited, due_us, continues
+        self.receipt: Receipt | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -268,8 +305,8 @@ class GateProducer:
             return self._turgor.scheduler.submit(waiting)
 
         submitted = insist(submit, waiting.task, self._turgor, retry_policy)
-        if self._receipt is not None:
-            self._receipt.explanation = self._explanation(waiting, submitted)
+        if self.receipt is not None:
+            self.receipt.explanation = self._explanation(waiting, submitted)
 
     def _explanation(self, task: WaitingTask, submitted: Submitted) -> Explanation | None:
         if submitted is Submitted.RELEASED:

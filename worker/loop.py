@@ -29,6 +29,7 @@ from .revocation import revoke
 
 if TYPE_CHECKING:
     from ..scheduler.scheduler import Refusal
+    from .errors import ServiceUnderPressure
     from .turgor import Turgor
 
 Result: TypeAlias = "AsyncResult[Any]"
@@ -89,7 +90,7 @@ class Loop:
         """
         with receipt() as mine:
             sent = self._send(task, args, kwargs, options)
-        return LoopResult.of(sent, mine.explanation)
+        return LoopResult.of(sent, mine)
 
     def submit_many(self, calls: Iterable[LoopCall | Signature[Any]]) -> list[Result]:
         """Submit many calls, 500 in one round trip, each accepted by itself as `submit` would have done.
@@ -100,10 +101,10 @@ class Loop:
         Raises
         ------
         BatchRefused
-            Calls that no limit will ever allow, or for which there was no room to wait. All others are submitted: it has their results.
+            Calls that no limit will ever allow, for which there was no room to wait, or that are shed. All others are submitted: it has their results.
         """
         results: list[Result] = []
-        refused: dict[int, Refusal] = {}
+        refused: dict[int, Refusal | ServiceUnderPressure] = {}
         with self._turgor.app.producer_or_acquire() as producer:
             batch = Batch(producer)
             for batch.call, call in enumerate(calls):
@@ -160,11 +161,11 @@ class Loop:
             return self._send(call.task, call.args, call.kwargs, {**call.options, "producer": batch})
         return call.apply_async(**{**self._options, **call.options, **self._who, "producer": batch})
 
-    def _submit(self, batch: Batch) -> dict[int, Refusal]:
+    def _submit(self, batch: Batch) -> dict[int, Refusal | ServiceUnderPressure]:
         turgor = self._turgor
         conf = turgor.app.conf
 
-        def submit() -> dict[int, Refusal]:
+        def submit() -> dict[int, Refusal | ServiceUnderPressure]:
             turgor.view.ensure_published()
             return batch.submit(turgor.scheduler)
 

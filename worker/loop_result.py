@@ -8,6 +8,7 @@ from typing import Any
 from celery.result import AsyncResult
 
 from ..scheduler.explanation import Explanation
+from .receipt import Receipt
 
 
 class LoopResult(AsyncResult):
@@ -18,18 +19,22 @@ class LoopResult(AsyncResult):
     explanation:
         Where the task stood as it was submitted. None if no limit concerned it, and where Redis has accepted it and then did
         not answer; `Turgor.explain` says where it stands now.
+    degraded_to:
+        The task that was submitted in its place, because its service was under pressure; None if it was itself.
     submitted_at:
         That time, by this machine's clock.
     """
 
     explanation: Explanation | None
+    degraded_to: str | None
     submitted_at: datetime
 
     @classmethod
-    def of(cls, result: AsyncResult[Any], explanation: Explanation | None) -> LoopResult:
-        """The same result, with an explanation."""
+    def of(cls, result: AsyncResult[Any], receipt: Receipt) -> LoopResult:
+        """The same result, with what its submit has told."""
         made = cls(result.id, backend=result.backend, app=result.app, parent=result.parent)
-        made.explanation, made.submitted_at = explanation, datetime.now(UTC)
+        made.explanation, made.degraded_to = receipt.explanation, receipt.degraded_to
+        made.submitted_at = datetime.now(UTC)
         return made
 
     @property

@@ -21,9 +21,18 @@ _wanted: ContextVar[Receipt | None] = ContextVar("turgor_receipt", default=None)
 
 @dataclass
 class Receipt:
-    """What is known of a task as its submit ends; None for one that went straight to the broker."""
+    """What is known of a task as its submit ends.
+
+    Attributes
+    ----------
+    explanation:
+        Where it stands; None for one that went straight to the broker.
+    degraded_to:
+        The task that was submitted in its place; None if it was itself.
+    """
 
     explanation: Explanation | None = None
+    degraded_to: str | None = None
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.forecast_book import ForecastBook
 from ..scheduler.lane import Lane
 from ..scheduler.outbox import Outbox
+from ..scheduler.pressure_book import PressureBook
 from ..scheduler.scheduler import Cancelled, Scheduler
 from . import unleased
 from .asynchronous_loop import AsyncLoop
@@ -46,7 +47,7 @@ from .gate import GatedAMQP
 from .loop import Loop
 from .publisher import Publisher
 from .revocation import GatedControl
-from .statistics import TurgorStatistics
+from .statistics import TurgorStatistics, relieved
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -252,9 +253,14 @@ class Turgor:
         """When tasks were expected to start, and how far from the truth that was."""
         return ForecastBook(self.client, self.keys)
 
+    @cached_property
+    def pressures(self) -> PressureBook:
+        """What new work would meet at its service."""
+        return PressureBook(self.client, self.keys)
+
     def statistics(self) -> TurgorStatistics:
         """What the realm knows of its own work."""
-        return TurgorStatistics(self.forecasts.statistics(), unleased.count(self))
+        return TurgorStatistics(self.forecasts.statistics(), relieved(self.client, self.keys), unleased.count(self))
 
     def health(self, service: str) -> ServiceHealth:
         """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""

@@ -10,19 +10,18 @@
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV lease_us: microseconds that a slot lasts
--- ARGV limits: how many limits the values begin with
--- ARGV accounts: how many accounts follow them
--- ARGV values...: scope, id, kind, capacity, period, refill, unit of each limit; then, of each account, the names
---   of its scopes, how many limits it has, and which, counted from 1; then account, holder, requests, tokens
---   of each call
+-- ARGV limits: all of them, as parts/account.lua reads them
+-- ARGV accounts: how many accounts the values begin with
+-- ARGV values...: of each account, the names of its scopes, how many limits it has, and which, counted from 1; then
+--   account, holder, requests, tokens of each call
 --
 -- Returns the time of the charges in microseconds; then of each call, as acquire.lua does, allowed,
 -- binding, remaining, retry_after_us, reset_after_us, and what binds, if it is no limit of the account:
 -- scope and id, with \31 between, else ''. A position counts in the call's own account.
-local FIELDS_OF_LIMIT, FIELDS_OF_CALL = 7, 4
+local FIELDS_OF_CALL = 4
 local deadline = now + tonumber(lease_us)
-local position = tonumber(limits) * FIELDS_OF_LIMIT
-local all = limits_in(values, 1, position)
+local position = 0
+local all = limits_in(limits)
 local known, replies = {}, {now}
 
 local function next_account()

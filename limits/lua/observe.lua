@@ -14,10 +14,11 @@
 -- ARGV closed_us: for how long it is closed, in microseconds; 0 if no call was refused
 -- ARGV reason: says why
 -- ARGV statements: 'unit left resets_in_us' for each quota, one a line
--- ARGV rules...: the account of the scope, as parts/account.lua reads it
+-- ARGV scope_names: of the account, with \31 between them
+-- ARGV packed_limits: of the account, as parts/account.lua reads them
 --
 -- Returns {now_us, {scope, field, value, ...}}: the scope's record. It expires at the last reset.
-local limits = account(rules)
+local limits = account(scope_names, packed_limits)
 local record = regulator.of(scope)
 
 -- The least that the scope's own limits have left in a unit. Slots are not counted by any service.

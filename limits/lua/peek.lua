@@ -1,5 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
+-- include: shadow.lua
 -- include: account.lua
 --
 -- Looks at limits and charges none.
@@ -8,7 +9,8 @@
 -- ARGV now_us: microseconds; '' lets the server decide
 -- ARGV requests: units that would be charged to limits that count requests
 -- ARGV tokens: units that would be charged to limits that count tokens
--- ARGV rules...: the account, as parts/account.lua reads it
+-- ARGV scope_names: of the account, with \31 between them
+-- ARGV packed_limits: of the account, as parts/account.lua reads them
 --
 -- Returns remaining, retry_after_us, reset_after_us, used, shadowed for each limit, in one list: units;
 -- microseconds until the units that would be charged fit; microseconds until the limit is unused; units;
@@ -16,7 +18,7 @@
 -- would refuse them.
 local FAR_ABOVE = 2 ^ 40
 local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
-local limits, scopes = account(rules)
+local limits, scopes = account(scope_names, packed_limits)
 local found = {}
 
 -- What is used, also above the capacity: what was spent above an estimate, or before the limit was lowered.
@@ -37,7 +39,7 @@ for _, limit in ipairs(limits) do
   found[#found + 1] = ledger.allow_at(limit, cost) - now
   found[#found + 1] = ledger.reset_at(limit) - now
   found[#found + 1] = used(limit, remaining)
-  found[#found + 1] = times_shadowed(limit)
+  found[#found + 1] = shadow.times(limit)
 end
 for _, limit in ipairs(scopes[2].limits) do
   local retry_after = wait_until(ledger.allow_at(limit, cost))

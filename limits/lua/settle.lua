@@ -17,11 +17,12 @@
 -- ARGV holder: whose slots are freed; '' for nobody's
 -- ARGV tokens: units to charge; below 0, units to give back
 -- ARGV opens: 'scope id' of the limits that open a bit by this, with \31 between them
--- ARGV rules...: the account, as parts/account.lua reads it
+-- ARGV scope_names: of the account, with \31 between them
+-- ARGV packed_limits: of the account, as parts/account.lua reads them
 --
 -- Returns 'settled', or 'known' if the correction had been made. Remembers its name for a minute.
 local REMEMBERED_FOR = 60000000
-local limits = account(rules)
+local limits = account(scope_names, packed_limits)
 local scopes = {{limits = limits}}
 local difference = tonumber(tokens)
 

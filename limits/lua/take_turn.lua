@@ -1,7 +1,6 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: account.lua
--- include: decide.lua
+-- include: admission.lua
 -- include: line.lua
 --
 -- Stands in a line, and charges every limit or none when it is one's turn. Whoever is admitted or
@@ -20,7 +19,8 @@
 -- ARGV stays: '1' to wait if it is refused; '' to leave then, or to pass by without waiting
 -- ARGV early: 'scope id' of each limit that may open before its time, '' of each other one, with \31 after each
 -- ARGV look_us: microseconds after which a head looks again at a limit that may open before its time
--- ARGV rules...: the account, as acquire.lua takes it
+-- ARGV scope_names: of the account, with \31 between them
+-- ARGV packed_limits: of the account, as parts/account.lua reads them
 --
 -- Returns {decision, ticket, ahead, look_after_us}: what acquire.lua returns; the place, '' for none;
 -- how many stand before it, 0 for one's turn; when the head has to come back, which has GRACE to do so.
@@ -33,9 +33,7 @@ local head = line.head(here, waiter)
 local is_my_turn = not head or head == waiter
 local behind = is_my_turn and '' or queue
 
-local function charge()
--- include: ../acquire.lua
-end
+local cost = {requests = tonumber(requests), tokens = tonumber(tokens)}
 
 local function list(names)
   local found = {}
@@ -45,7 +43,7 @@ local function list(names)
   return found
 end
 
-local decision = charge()
+local decision = admission(scope_names, packed_limits, cost, holder, now + tonumber(lease_us), behind)
 if decision[1] == 1 or stays == '' then
   line.leave(here, waiter)
   line.keep(here)

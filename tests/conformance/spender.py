@@ -30,7 +30,7 @@ def spend(limiter: HierarchicalLimiter, seed: int) -> Iterator[Spent]:
             answers = [_acquire(limiter, call) for call in calls]
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, RateToken):
-                service, endpoint, loop_type, loop, weight, tokens = call
+                service, endpoint, loop_type, loop, weight, tokens, _ = call
                 holder = answer._holder  # pyright: ignore[reportPrivateUsage]
                 yield service, endpoint, loop_type, loop, weight, tokens, holder
 

@@ -22,6 +22,8 @@ priority_ageing = "5m"
 windows = [{ limit = 5, per = "10s" }]
 token_limits = { per_minute = 100_000 }
 reserve = { share = 0.2, priority = 7 }
+breaker = {}
+degradation = [{ breaker = "open", hold = true }, { wait = "1m", shed_below = 5 }]
 
 [services.llm_api.endpoints.chat]
 max_in_flight = 8

@@ -65,7 +65,7 @@ def perform(calls: Calls, step: End | Admission) -> None:
     if isinstance(step, End):
         REPORT(calls.client, calls.keys.prefix, at(step.at_s), "api", step.outcome, step.holder, at(step.admitted_s))
     else:
-        ACQUIRE(calls.client, calls.keys.prefix, at(step.at_s), step.holder, 60 * SECOND_US, 1, 0, "", SCOPE)
+        ACQUIRE(calls.client, calls.keys.prefix, at(step.at_s), step.holder, 60 * SECOND_US, 1, 0, "", SCOPE, "")
 
 
 def state(calls: Calls, at_s: float) -> tuple[BreakerState, AdaptiveState]:

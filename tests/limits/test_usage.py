@@ -257,6 +257,8 @@ def test_usage_is_json(limiter: HierarchicalLimiter) -> None:
         "remaining": 7,
         "retry_after_s": 0.0,
         "reset_after_s": 60.0,
+        "reserved": 0,
+        "reserved_for": None,
         "shadow": False,
         "shadowed": 0,
     }

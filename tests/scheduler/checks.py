@@ -177,23 +177,33 @@ def opens_at_us(model: Model, state: State, gate: str) -> float:
 
 
 def _is_covered(model: Model, state: State, gate: str) -> bool:
-    """Whether somebody waits at a gate that all work of this one must pass too, and that is closed or tried at once.
+    """Whether somebody who goes before all here waits at a gate that all work of this one must pass too, and that is closed
+    or tried at once.
 
-    Whoever goes on from there tries its narrower gates in the same call.
+    Whoever goes on from there tries its narrower gates, of which this is one, in the same call.
     """
     scope, _, unit = gate.rpartition("|")
     first = first_at(model, state, gate)
-    for other in state.gates:
+    for other, lanes in state.gates.items():
         wide, _, other_unit = other.rpartition("|")
         if (
             other != gate
             and _contains(wide, scope)
             and other_unit in (Unit.REQUESTS, unit)
             and (opens_at_us(model, state, other) > model.now_us or state.wakes[other] <= model.clock.latest_us)
-            and precedes(model, first_at(model, state, other), first)
+            and any(_passes(model, state, name, scope) and precedes(model, _head(model, state, name), first) for name in lanes)
         ):
             return True
     return False
+
+
+def _head(model: Model, state: State, lane: str) -> WaitingTask:
+    return model.tasks[state.lanes[lane][0]]
+
+
+def _passes(model: Model, state: State, lane: str, scope: str) -> bool:
+    scopes = _head(model, state, lane).lane
+    return scope == f"queue:{scopes.queue}" or (not scopes.unlimited and scope in scopes.scopes.names)
 
 
 def _contains(wide: str, scope: str) -> bool:

@@ -101,6 +101,37 @@ def test_loops_that_spend_tokens_get_equal_shares_of_the_tokens(redis_client: Re
     assert jain(served.values()) >= 0.99, served
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param(TEN_A_SECOND, id="behind the window of a service"),
+        pytest.param({"services": {"api": {"token_limits": {"windows": [{"limit": 200, "per": "1s"}]}}}}, id="in tokens"),
+        pytest.param({"global": {"windows": [{"limit": 10, "per": "1s"}]}, **TEN_A_SECOND}, id="behind two limits"),
+        pytest.param({}, id="behind a full broker queue"),
+    ],
+)
+def test_a_loop_gets_as_much_as_its_weight_says(limits: dict[str, Any], redis_client: Redis) -> None:
+    weights = {"one": 1, "two": 2, "five": 5, "a": 1}
+    loops = {loop: {"fair_weight": weight} for loop, weight in weights.items() if weight > 1}
+    realm = Realm(redis_client, {**limits, "loops": loops} if limits else {"services": {"api": {}}, "loops": loops})
+    realm.attend("worker", {"q": 5})
+    realm.submit_many(
+        realm.task(f"{loop} {number}", lane("api", loop=loop), tokens=20) for number in range(300) for loop in weights
+    )
+    serve(realm, 10)
+    served = Counter(name.split()[0] for name in serve(realm, 180))
+    assert jain(served[loop] / weight for loop, weight in weights.items()) >= 0.99, served
+
+
+def test_a_weight_that_is_changed_holds_from_the_next_turn_on(redis_client: Redis) -> None:
+    realm = Realm(redis_client, TEN_A_SECOND)
+    realm.submit_many(realm.task(f"{loop} {number}", lane("api", loop=loop)) for number in range(400) for loop in "ab")
+    realm.work_until(realm.now_us + 10 * SECOND_US)
+    realm.publish({**TEN_A_SECOND, "loops": {"b": {"fair_weight": 4}}})
+    served = Counter(name.split()[0] for _, name in realm.work_until(realm.now_us + 20 * SECOND_US))
+    assert served["b"] == pytest.approx(4 * served["a"], rel=0.1), served
+
+
 def test_a_costly_task_is_not_overtaken_for_ever_by_cheap_ones(redis_client: Redis) -> None:
     """Its turn comes when each of the others has spent as much, and then the limit is kept free for it."""
     realm = Realm(redis_client, {"services": {"api": {"token_limits": {"windows": [{"limit": 100, "per": "1s"}]}}}})

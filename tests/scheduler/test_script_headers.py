@@ -11,7 +11,7 @@ from redis import Redis
 
 from turgor.limits.keys import Keys
 from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
-from turgor.scheduler import forecast_book, scheduler
+from turgor.scheduler import forecast_book, pressure_book, scheduler
 
 SCHEDULER_LUA = Path(scheduler.__file__).parent / "lua"
 FOLDERS = (LIMITS_LUA, SCHEDULER_LUA)
@@ -58,6 +58,7 @@ BUILTINS = {
     "ipairs",
     "next",
     "select",
+    "setmetatable",
     "type",
     "tonumber",
     "tostring",
@@ -116,7 +117,9 @@ each_text = pytest.mark.parametrize("path", [*PATHS, *PARTS], ids=lambda path: p
 
 def test_all_scripts_are_looked_at() -> None:
     assert {path.stem for path in PATHS} >= {"acquire", "publish", "submit", "dispatch", "claim", "finish"}
-    assert {each.path for each in (*scheduler.SCRIPTS, *forecast_book.SCRIPTS)} == set(SCHEDULER_LUA.glob("*.lua"))
+    assert {each.path for each in (*scheduler.SCRIPTS, *forecast_book.SCRIPTS, *pressure_book.SCRIPTS)} == set(
+        SCHEDULER_LUA.glob("*.lua")
+    )
 
 
 @each_script

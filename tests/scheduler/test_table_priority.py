@@ -9,8 +9,9 @@ import pytest
 from redis import Redis
 
 from turgor.limits.errors import CostTooLarge
-from turgor.scheduler.scheduler import Dispatched, Submitted
+from turgor.scheduler.scheduler import SCRIPTS, Dispatched, Submitted
 
+from .mutants import Mutant
 from .table import (
     GATE,
     ONE_A_MINUTE,
@@ -47,7 +48,7 @@ def one_released() -> Dispatched:
     return Dispatched(1, ANY, ANY, 0, ANY)
 
 
-@table(
+AGEING_ROWS = (
     Case(
         "without ageing the higher priority goes first, however long the lower one has waited",
         dispatch(),
@@ -113,8 +114,19 @@ def one_released() -> Dispatched:
         {"broker": {"q": "b"}},
     ),
 )
+
+
+@table(*AGEING_ROWS)
 def test_ageing(case: Case, redis_client: Redis) -> None:
     case.run(redis_client)
+
+
+def test_a_level_is_worth_what_it_says(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it were not, the rows would show it."""
+    compared = "since(one) - one.priority * step() <= since(other) - other.priority * step()"
+    Mutant("a level is worth nothing", compared, "since(one) <= since(other)").plant(SCRIPTS, monkeypatch)
+    with pytest.raises(AssertionError):
+        AGEING_ROWS[2].run(redis_client)
 
 
 @table(

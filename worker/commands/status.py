@@ -43,7 +43,7 @@ def status(ctx: click.Context, watch: bool, **_: Any) -> None:
         return
 
     def view() -> RenderableType:
-        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), held(), turgor.statistics().forecasts)
+        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), held(), turgor.statistics().notes)
 
     if not watch:
         Console().print(view())

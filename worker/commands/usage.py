@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...limits.priority import name_of
 from ...limits.scope_word import scope_of
 from .group import turgor_of
 
@@ -37,4 +38,10 @@ def usage(ctx: click.Context, scope: str, as_json: bool, **_: Any) -> None:
 def _line(usage: LimitUsage) -> str:
     waits = f", opens in {usage.retry_after:.1f} s" if usage.retry_after and usage.reset_after else ""
     unused = f", unused in {usage.reset_after:.1f} s" if usage.reset_after else ""
-    return f"{usage.scope:<24} {usage.limit.id:<14} {usage.used} of {usage.limit.capacity} used, {usage.remaining} left{waits}{unused}"
+    limit = usage.limit
+    reserve = (
+        f" ({min(usage.remaining, limit.reserved)} of them for {name_of(limit.reserved_for)} and above)" if limit.reserved else ""
+    )
+    return (
+        f"{usage.scope:<24} {limit.id:<14} {usage.used} of {limit.capacity} used, {usage.remaining} left{reserve}{waits}{unused}"
+    )

@@ -1,7 +1,4 @@
--- include on demand: window.lua
--- include on demand: bucket.lua
--- include on demand: in_flight.lua
--- include: shadow.lua
+-- include: kinds.lua
 --
 -- The limits that one call touches. Each is loaded once, changed in memory and written back by
 -- `ledger.save`, so a call that admits a hundred tasks reads and writes a shared limit once.
@@ -14,20 +11,8 @@
 --
 -- A rule may have a reserve: work below the priority `reserved_for` is admitted by `rule.below`, the same
 -- rule with a capacity that leaves the reserved units out. What it is charged is the same.
-local kinds = {}
-local loaders = {window = load_window, bucket = load_bucket, in_flight = load_in_flight}
 local CODE = '^' .. string.rep('([^\29]*)\29', 5) .. '(.*)$'
 local ledger = {states = {}, changed = {}}
-
-local function kind_of(name)
-  local kind = kinds[name]
-  if not kind then
-    local load = loaders[name]
-    kind = load and load() or shadow_of(kind_of(string.match(name, SHADOW)))
-    kinds[name] = kind
-  end
-  return kind
-end
 
 local function with_reserve(rule, reserved, reserved_for)
   local below = {}
@@ -62,7 +47,7 @@ function ledger.scaled(rule, share, again_at)
 end
 
 function ledger.limit(scope, rule)
-  return {scope = scope, rule = rule, key = key('limit:' .. scope .. ':' .. rule.id)}
+  return {scope = scope, rule = rule, key = limit_key(scope, rule.id)}
 end
 
 -- A limit as text, to be kept with the work that was charged: it is settled under the same rule,
@@ -84,7 +69,7 @@ end
 local function state_of(limit)
   local state = limit.state
   if not state then
-    state = ledger.states[limit.key] or limit.rule.kind.load(limit.key)
+    state = ledger.states[limit.key] or limit.rule.kind.load(limit.key, limit.rule)
     ledger.states[limit.key], limit.state = state, state
   end
   return state
@@ -99,7 +84,8 @@ function ledger.last_to_allow(scopes, cost)
     local limits = scopes[i].limits
     for j = 1, #limits do
       local limit = limits[j]
-      local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
+      local rule = limit.rule
+      rule = rule.below and ledger.met_by(rule, cost) or rule
       local units, capacity = cost[rule.unit], rule.capacity
       if units > 0 then
         local allow_at = rule.kind.allow_at(rule, limit.state or state_of(limit), units < capacity and units or capacity)
@@ -132,8 +118,10 @@ function ledger.apply(verb, scopes, cost, holder, deadline)
     local limits = scopes[i].limits
     for j = 1, #limits do
       local limit = limits[j]
-      local rule = limit.rule.below and ledger.met_by(limit.rule, cost) or limit.rule
-      local units, act = cost[rule.unit], rule.kind[verb]
+      local rule = limit.rule
+      rule = rule.below and ledger.met_by(rule, cost) or rule
+      local units, kind = cost[rule.unit], rule.kind
+      local act = kind[verb] or kind.later and kind.later(verb)
       if act and units > 0 then
         local capacity = (rule.stated or rule).capacity
         act(rule, limit.state or state_of(limit), units < capacity and units or capacity, holder, deadline)

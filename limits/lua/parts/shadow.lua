@@ -3,8 +3,8 @@
 --
 -- It charges what it would have refused, because that work runs. But a bucket owes no more than it
 -- holds, or one busy day would leave it empty for the next.
-local SHADOW = '^shadow (.+)$'
 local SHADOWED_FOR = 604800000000
+local shadow = {}
 
 local function shadowed_key(limit_key)
   return key('shadowed:' .. string.sub(limit_key, #key('limit:') + 1))
@@ -22,15 +22,12 @@ local function counting(kind, charge)
   end
 end
 
-local function shadow_of(kind)
-  local shadow = {is_shadow = true, charge = counting(kind, kind.charge), hold = counting(kind, kind.hold)}
-  for verb, act in pairs(kind) do
-    shadow[verb] = shadow[verb] or act
-  end
-  function shadow.allow_at()
+function shadow.of(kind)
+  local of = {is_shadow = true, charge = counting(kind, kind.charge), hold = counting(kind, kind.hold)}
+  function of.allow_at()
     return now
   end
-  function shadow.save(rule, state, limit_key)
+  function of.save(rule, state, limit_key)
     if kind.save then
       kind.save(rule, state, limit_key)
     end
@@ -39,10 +36,10 @@ local function shadow_of(kind)
       redis.call('PEXPIRE', shadowed_key(limit_key), ttl_until(now + SHADOWED_FOR))
     end
   end
-  return shadow
+  return setmetatable(of, {__index = kind})
 end
 
 -- How often it would have refused.
-local function times_shadowed(limit)
+function shadow.times(limit)
   return limit.rule.kind.is_shadow and tonumber(redis.call('GET', shadowed_key(limit.key)) or 0) or 0
 end

@@ -51,14 +51,12 @@ end
 
 local function advance(budget, claim_within)
   while budget > 0 do
-    local name, score = ready.take()
+    local name = ready.take()
     if not name then
       return
     end
-    local self = lane.at(name)
-    ready.tick(score)
     local is_last = budget <= 1 or pace.is_over(1)
-    attempt(self, claim_within, is_last)
+    attempt(lane.at(name), claim_within, is_last)
     budget = is_last and 0 or budget - 1
   end
 end

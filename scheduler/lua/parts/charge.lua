@@ -5,14 +5,14 @@
 -- What a lease says of the limits that its task was charged to, and what becomes of the charge when
 -- the task starts, ends or never runs.
 local function codes_of(scope, cost)
-  local codes = {}
+  local codes = ''
   for _, limit in ipairs(scope.limits) do
     local rule = limit.rule
     if (cost[rule.unit] > 0 or rule.unit == 'tokens') and not rule.kind.is_regulator then
-      codes[#codes + 1] = '\30' .. ledger.encode(limit)
+      codes = codes .. '\30' .. ledger.encode(limit)
     end
   end
-  return table.concat(codes)
+  return codes
 end
 
 -- What a release writes down of the limits that it charges, and of those that count tokens in any
@@ -20,13 +20,17 @@ end
 -- cost something in the same units.
 function lease.charged(scopes, cost)
   local units = cost.tokens == 0 and 'codes_of_requests' or cost.requests == 0 and 'codes_of_tokens' or 'codes_of_both'
-  local codes = {}
+  local charged = ''
   for i = 1, #scopes do
     local scope = scopes[i]
-    scope[units] = scope[units] or codes_of(scope, cost)
-    codes[i] = scope[units]
+    local codes = scope[units]
+    if not codes then
+      codes = codes_of(scope, cost)
+      scope[units] = codes
+    end
+    charged = charged .. codes
   end
-  return table.concat(codes)
+  return charged
 end
 
 local function limits_of(self)

@@ -16,6 +16,10 @@
 local LANES_ASKED = 64
 local forecast = {}
 
+local function end_of_band(self)
+  return (10 - self.priority) * 2 ^ 43
+end
+
 local function of_others(self, gate_key, position, rank)
   local names, count = redis.call('ZRANGE', gate_key, 0, LANES_ASKED - 1), 0
   for at, name in ipairs(names) do
@@ -26,15 +30,25 @@ local function of_others(self, gate_key, position, rank)
       count = count + math.min(size, position + (at <= rank and 1 or 0))
     end
   end
-  local band = (9 - self.priority) * 2 ^ 43
-  local in_turn = redis.call('ZCOUNT', gate_key, '-inf', '(' .. whole(band + 2 ^ 43)) - #names
+  local in_turn = redis.call('ZCOUNT', gate_key, '-inf', '(' .. whole(end_of_band(self))) - #names
   return count + math.max(0, in_turn) * position + math.max(0, rank - #names)
+end
+
+-- How many lanes stand before it at a gate, or nothing if it is not there. A lane that does not exist yet would come
+-- behind all of its priority.
+local function rank_at(self, gate_key)
+  local rank = redis.call('ZRANK', gate_key, self.name)
+  if rank or lane.head(self) then
+    return rank
+  end
+  local there = redis.call('ZCOUNT', gate_key, '-inf', '(' .. whole(end_of_band(self)))
+  return there > 0 and there
 end
 
 local function tasks_before(self, position)
   for _, each in ipairs(lane.gates(self)) do
     local gate_key = key('gate:' .. each.id)
-    local rank = redis.call('ZRANK', gate_key, self.name)
+    local rank = rank_at(self, gate_key)
     if rank then
       return position + of_others(self, gate_key, position, rank)
     end

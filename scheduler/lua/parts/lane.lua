@@ -11,6 +11,7 @@ local ELEMENT = '^(%d+)\31(%d+)\31(.*)$'
 -- The list is read in pieces from its head. What is taken is dropped when the call ends, or before
 -- anything else is done to the list.
 local PIECES_OF_LANE = {2, 16, 64}
+local ENDS_OF_PIECES = {'1', '15', '63'}
 local NEAR = 500
 local NOTHING = {}
 local lane = {all = {}, taken = {}, searched = 0}
@@ -47,7 +48,7 @@ end
 -- turn: at most loops nobody does.
 function lane.gates(self)
   local narrow = self.narrow
-  if narrow and (narrow.gates or turn.is_any_kept()) then
+  if narrow and (narrow.gates or turn.found or turn.found == nil and turn.is_any_kept()) then
     self.found_gates, self.narrow = gates_of(self.scopes), nil
   end
   return self.found_gates
@@ -70,7 +71,7 @@ end
 -- Drops what was taken from the list.
 local function drop(self)
   if self.at > 1 then
-    redis.call('LPOP', self.key, self.at - 1)
+    redis.call('LPOP', self.key, whole(self.at - 1))
     self.at, self.elements, self.is_whole = 1, NOTHING, false
   end
 end
@@ -78,9 +79,8 @@ end
 local function read_elements(self)
   drop(self)
   self.pieces = math.min(self.pieces + 1, #PIECES_OF_LANE)
-  local most = PIECES_OF_LANE[self.pieces]
-  self.elements = redis.call('LRANGE', self.key, 0, most - 1)
-  self.is_whole = #self.elements < most
+  self.elements = redis.call('LRANGE', self.key, '0', ENDS_OF_PIECES[self.pieces])
+  self.is_whole = #self.elements < PIECES_OF_LANE[self.pieces]
 end
 
 -- The task at the lane's head, or false.

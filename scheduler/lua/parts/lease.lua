@@ -20,6 +20,11 @@ function lease.record(self)
     .. '\30' .. (started and whole(started) or '') .. '\30' .. (settled and whole(settled) or '') .. self.charged
 end
 
+-- The record of a lease that begins now, without the table of it.
+function lease.new_record(fence, lane_name, weight, tokens, charged)
+  return fence .. '\30\30' .. weight .. '\30' .. tokens .. '\30' .. lane_name .. '\30' .. whole(now) .. '\30\30' .. charged
+end
+
 function lease.save(self)
   redis.call('HSET', LEASE, self.task, lease.record(self))
   redis.call('ZADD', LEASES, whole(self.deadline), self.task)

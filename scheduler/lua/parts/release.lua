@@ -22,12 +22,13 @@ end
 local function write_messages()
   local messages, sent = redis.call('HMGET', MESSAGE, unpack(release.tasks)), {}
   for i, queue in ipairs(release.queues) do
-    if outbox.is_for(queue) then
+    local envelopes = sent[queue]
+    if envelopes then
+      envelopes[#envelopes + 1] = envelope(messages[i], release.fences[i])
+    elseif outbox.is_for(queue) then
       outbox.add(release.tasks[i], release.fences[i])
     else
-      local envelopes = sent[queue] or {}
-      envelopes[#envelopes + 1] = envelope(messages[i], release.fences[i])
-      sent[queue] = envelopes
+      sent[queue] = {envelope(messages[i], release.fences[i])}
     end
     local from = release.lanes[i]
     if from then
@@ -48,15 +49,14 @@ end
 
 function release.make(self, head, claim_within)
   lane.pop(self)
-  local fence, deadline, at = next_fence(), now + claim_within, #release.tasks + 1
-  ledger.apply('hold', self.scopes, head, head.task, lease.slot_until(deadline))
-  release.tasks[at], release.fences[at], release.queues[at], release.lanes[at] = head.task, fence, self.queue, self.scopes.capped and self
-  release.records[2 * at - 1], release.records[2 * at] = head.task, lease.record({
-    fence = fence, claimant = '', lane = self.name, released_at = now, requests = head.weight, tokens = head.tokens_text,
-    charged = lease.charged(self.scopes, head),
-  })
-  release.deadlines[2 * at - 1], release.deadlines[2 * at] = whole(deadline), head.task
-  release.made[head.task] = true
+  local task, fence, deadline, at = head.task, next_fence(), now + claim_within, #release.tasks + 1
+  ledger.apply('hold', self.scopes, head, task, lease.slot_until(deadline))
+  release.tasks[at], release.fences[at], release.queues[at], release.lanes[at] = task, fence, self.queue, self.scopes.capped and self
+  local records, deadlines = release.records, release.deadlines
+  records[2 * at - 1] = task
+  records[2 * at] = lease.new_record(fence, self.name, head.weight, head.tokens_text, lease.charged(self.scopes, head))
+  deadlines[2 * at - 1], deadlines[2 * at] = whole(deadline), task
+  release.made[task] = true
   release.count = release.count + 1
   if at == BATCH then
     write_all()

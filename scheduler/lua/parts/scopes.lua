@@ -75,7 +75,10 @@ function scopes.of_lane(name)
     return group, group.without_loop, stretch
   end
   local own = narrow and {group.wider, narrow, group.room} or {group.wider, group.room}
-  own.capped = with_capped(group.capped, scope)
+  -- To assign nil is to make room for it.
+  if group.capped or scope.cap then
+    own.capped = with_capped(group.capped, scope)
+  end
   return group, own, stretch, narrow
 end
 

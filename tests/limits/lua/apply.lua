@@ -9,6 +9,7 @@
 -- ARGV verb: such as 'hold'
 -- ARGV units: units for limits that count requests
 -- ARGV time: microseconds, for the verbs that take one: a deadline, or a time in the past
--- ARGV rules...: the account, as parts/account.lua reads it
-ledger.apply(verb, {{limits = account(rules)}}, {requests = tonumber(units), tokens = 0}, '', tonumber(time))
+-- ARGV scope_names: of the account, with \31 between them
+-- ARGV packed_limits: of the account, as parts/account.lua reads them
+ledger.apply(verb, {{limits = account(scope_names, packed_limits)}}, {requests = tonumber(units), tokens = 0}, '', tonumber(time))
 ledger.save()
