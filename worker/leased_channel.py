@@ -33,6 +33,7 @@ class LeasedQoS(redis.QoS):
     """Acknowledges what is leased without telling the server; the end of a task is reported by its lease."""
 
     channel: Any
+    _delivered: Any
     _is_emulating = False
 
     def append(self, message: Any, delivery_tag: str) -> None:

@@ -43,8 +43,8 @@ if not is_repeated then
 end
 local is_counted = not is_repeated and not lease.dates_start(self)
 if is_counted then
-  local places = room.leave(queue)
-  if not somebody_waits or places < room.refill(queue) then
+  local free = room.leave(queue)
+  if not somebody_waits or free < room.refill(queue) then
     return verdict
   end
 end
@@ -58,7 +58,8 @@ end
 if not is_counted then
   lease.apply(self, 'start', lease.slot_until(self.deadline))
 end
-if not somebody_waits or depth.room(queue) < room.refill(queue) then
+local places = depth.room(queue)
+if not somebody_waits or places < room.refill(queue) then
   ledger.save()
   return verdict
 end
