@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -109,6 +110,17 @@ class Crew:
     def wait_until_drained(self) -> None:
         """Wait until no task waits, lies in the broker's queue or is in a worker's hands."""
         wait_until(lambda: not self.left(), "all work is done")
+
+    def cpu_s(self) -> float:
+        """The CPU time that the workers' processes have had. Linux only."""
+        groups = {worker.pid for worker in self._workers}
+        spent = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[2]) in groups:
+                    spent += int(fields[11]) + int(fields[12])
+        return spent / os.sysconf("SC_CLK_TCK")
 
     def left(self) -> int:
         pipe = self.client.pipeline(transaction=False)
