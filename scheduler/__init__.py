@@ -1,5 +1,7 @@
 """What runs next: waiting tasks, lanes, gates and the dispatcher. Knows Redis, and no Celery."""
 
+from .demand import Demand, LaneDemand, LimitSupply, Presence
+from .desired_workers import Binding, DesiredWorkers, desired_workers
 from .dispatcher import Dispatcher
 from .errors import QueueFull
 from .explanation import Explanation, Held, TaskState
@@ -8,14 +10,20 @@ from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, S
 from .survey import ClosedGate, Survey, WaitingLane, survey
 
 __all__ = [
+    "Binding",
     "Cancelled",
     "ClosedGate",
+    "Demand",
+    "DesiredWorkers",
     "Dispatched",
     "Dispatcher",
     "ExpiredTask",
     "Explanation",
     "Held",
     "Lane",
+    "LaneDemand",
+    "LimitSupply",
+    "Presence",
     "Priority",
     "QueueFull",
     "Scheduler",
@@ -25,5 +33,6 @@ __all__ = [
     "TaskState",
     "WaitingLane",
     "WaitingTask",
+    "desired_workers",
     "survey",
 ]

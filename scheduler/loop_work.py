@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .lane import Lane
-from .search import delayed_entries, lanes_by_place
+from .search import delayed_entries, in_flight, lanes_by_place
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
-
-_LEASE_CLAIMANT, _LEASE_LANE = 1, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,7 @@ def loop_status(scheduler: Scheduler, loop: str) -> LoopStatus:
     pipe: Any = scheduler.client.pipeline(transaction=False)
     for _, lane in places:
         pipe.llen(scheduler.keys(f"lane:{lane.name}"))
-    claimants = list(_claimants(scheduler, loop))
+    claimants = [claimant for _, claimant, lane in in_flight(scheduler) if lane.scopes.loop == loop]
     return LoopStatus(
         waiting=sum(pipe.execute() if places else ()),
         delayed=sum(lane.scopes.loop == loop for lane, _ in delayed_entries(scheduler)),
@@ -67,12 +64,3 @@ def tasks_without_worker(scheduler: Scheduler, loop: str) -> Iterator[str]:
 
 def _task_of(element: bytes) -> str:
     return element.split(b"\x1f", 2)[2].decode()
-
-
-def _claimants(scheduler: Scheduler, loop: str) -> Iterator[bytes]:
-    """Who has claimed each task of the loop that is in flight; `b""` for nobody yet."""
-    client: Any = scheduler.client
-    for _, record in client.hscan_iter(scheduler.keys("lease"), count=1000):
-        fields = record.split(b"\x1e")
-        if Lane.from_name(fields[_LEASE_LANE].decode()).scopes.loop == loop:
-            yield fields[_LEASE_CLAIMANT]

@@ -106,6 +106,11 @@ class Outbox:
         if scores:
             self._client.zadd(self._keys("releasing"), cast("Any", scores), xx=True)
 
+    def tasks(self) -> set[str]:
+        """The tasks whose releases are to be published, or are being published."""
+        entries = cast("list[bytes]", self._client.zrange(self._keys("releasing"), 0, -1))
+        return {entry.decode().partition("\x1e")[2] for entry in entries}
+
     def seen_empty(self, queue: str, at_us: int) -> None:
         """No message lay in the broker's queue at that time or later: all that were published before have come to a worker."""
         self._client.hset(self._keys("emptied"), self.key(queue), str(at_us))

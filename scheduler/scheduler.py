@@ -15,6 +15,7 @@ from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
+from .demand import HORIZON_S, Demand, Presence
 from .errors import QueueFull
 from .explanation import Explanation, explanation
 from .lane import Lane
@@ -33,7 +34,7 @@ def _script(name: str) -> Script:
 
 _SUBMIT, _DISPATCH, _CLAIM, _FINISH = _script("submit"), _script("dispatch"), _script("claim"), _script("finish")
 _FINISH_MANY = _script("finish_many")
-_PUT_BACK, _RENEW, _ATTEND = _script("put_back"), _script("renew"), _script("attend")
+_PUT_BACK, _RENEW, _ATTEND, _DEMAND = _script("put_back"), _script("renew"), _script("attend"), _script("demand")
 _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
     _script("cancel"),
     _script("explain"),
@@ -43,7 +44,7 @@ _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
 _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED = _script("withdraw"), _script("discard_lane"), _script("discard_delayed")
 SCRIPTS = (
     _SUBMIT, _DISPATCH, _CLAIM, _FINISH, _FINISH_MANY, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS,
-    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, *OUTBOX_SCRIPTS,
+    _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, _DEMAND, *OUTBOX_SCRIPTS,
 )  # fmt: skip
 # Stands where an expired task has the limit that held it; no limit has such a name.
 _REVOKED = "\x1drevoked"
@@ -305,10 +306,23 @@ class Scheduler:
         pairs = [value for lease in leases for value in lease]
         return self._run(_RENEW, self._realm, now_us, self._lease_us, *pairs) if pairs else 0
 
-    def attend(self, worker: str, slots: dict[str, int], *, silence_s: float = 20.0, now_us: int | str = "") -> None:
+    def attend(
+        self,
+        worker: str,
+        slots: dict[str, int],
+        *,
+        presence: Presence | None = None,
+        silence_s: float = 20.0,
+        now_us: int | str = "",
+    ) -> None:
         """Say that a worker lives, and how many tasks it can take from each broker queue; 0 leaves the queue."""
         shares = [value for share in slots.items() for value in share]
-        self._run(_ATTEND, self._realm, now_us, worker, round(silence_s * SECOND_US), self._claim_within_us, *shares)
+        said = "" if presence is None else str(presence)
+        self._run(_ATTEND, self._realm, now_us, worker, round(silence_s * SECOND_US), self._claim_within_us, said, *shares)
+
+    def demand(self, *, horizon_s: float = HORIZON_S, queues: Iterable[str] = (), now_us: int | str = "") -> Demand:
+        """What asks for workers, of some broker queues or of all, and what the limits will admit until the horizon."""
+        return Demand.read(self._run(_DEMAND, self._realm, now_us, round(horizon_s * SECOND_US), *queues))
 
     def cancel(self, task: str, lane: Lane, *, weight: int = 1, tokens: int = 0, now_us: int | str = "") -> Cancelled:
         """Take a task out that waits or is delayed."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
 
 _PIECE = 1000
+_LEASE_CLAIMANT, _LEASE_LANE = 1, 4
 
 
 def lanes(scheduler: Scheduler) -> Iterator[Lane]:
@@ -33,6 +34,14 @@ def delayed_entries(scheduler: Scheduler) -> Iterator[tuple[Lane, bytes]]:
     """(lane that it will join, member of `delayed`) of every delayed task."""
     for entry in _members(scheduler, "delayed"):
         yield Lane.from_name(entry.partition(b"\x1e")[0].decode()), entry
+
+
+def in_flight(scheduler: Scheduler) -> Iterator[tuple[str, bytes, Lane]]:
+    """(task, who has claimed it: `b""` for nobody yet, lane) of every released task."""
+    client: Any = scheduler.client
+    for task, record in client.hscan_iter(scheduler.keys("lease"), count=_PIECE):
+        fields = record.split(b"\x1e")
+        yield task.decode(), fields[_LEASE_CLAIMANT], Lane.from_name(fields[_LEASE_LANE].decode())
 
 
 def _members(scheduler: Scheduler, name: str) -> Iterator[bytes]:

@@ -15,6 +15,12 @@ RABBITMQ = pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)
 BROKERS = ("same redis", "another redis", RABBITMQ)
 
 
+def in_each_pool_and_on_rabbitmq(*pools: str) -> pytest.MarkDecorator:
+    """Run the test in each of these pools on the same Redis, and in the last one on RabbitMQ."""
+    cases = [*(("same redis", pool) for pool in pools), pytest.param("rabbitmq", pools[-1], marks=pytest.mark.rabbitmq)]
+    return pytest.mark.parametrize(("broker_kind", "pool"), cases, indirect=["broker_kind"])
+
+
 def each_broker(*kinds: Any) -> pytest.MarkDecorator:
     """Run the test with each of these, or all kinds of brokers."""
     return pytest.mark.parametrize("broker_kind", kinds or BROKERS, indirect=True)
@@ -47,7 +53,8 @@ class BrokerQueue:
     def pop(self) -> Any:
         """The next message, or None. It leaves the broker, as if whoever has got it died at once."""
         with self._channel() as channel:
-            return channel.basic_get(self.name, no_ack=True)
+            message = channel.basic_get(self.name, no_ack=True)
+            return message if message is None or hasattr(message, "decode") else channel.message_to_python(message)
 
     def push(self, message: Any) -> None:
         """Publish a copy."""
@@ -62,7 +69,13 @@ class BrokerQueue:
                 correlation_id=message.properties["correlation_id"],
             )
 
+    def purge(self) -> None:
+        if self.size:
+            with self._channel() as channel:
+                channel.queue_purge(self.name)
+
     def delete(self) -> None:
+        """Kombu remembers what it has declared: afterwards this process publishes to this queue no more."""
         with self._channel() as channel:
             channel.queue_delete(self.name)
 

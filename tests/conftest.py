@@ -115,7 +115,7 @@ def broker_elsewhere(request: pytest.FixtureRequest, broker_kind: str) -> Broker
     is_rabbitmq = broker_kind == "rabbitmq"
     url: str = own_broker(os.environ[OPTIONAL_SUITES["rabbitmq"]]) if is_rabbitmq else request.getfixturevalue("another_redis")
     queue = BrokerQueue(url)
-    queue.delete()
+    queue.purge()
     return queue
 
 

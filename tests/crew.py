@@ -319,4 +319,5 @@ def dismiss(crews: Collection[Crew]) -> None:
             crew.worker.kill()
         consumer = crew.proj.app.backend.result_consumer
         consumer.stop()
-        consumer.subscribed_to.clear()  # results that nobody waited for would unsubscribe when the server is gone
+        if hasattr(consumer, "subscribed_to"):
+            consumer.subscribed_to.clear()  # results that nobody waited for would unsubscribe when the server is gone

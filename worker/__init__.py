@@ -1,10 +1,12 @@
 """Where it runs: the Celery side of Turgor."""
 
+from ..scheduler.desired_workers import DesiredWorkers
 from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, Held, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import Cancelled
 from .asynchronous_loop import AsyncLoop
+from .autoscaler import Autoscaler
 from .errors import (
     AlreadyInstalled,
     BatchRefused,
@@ -28,8 +30,10 @@ from .turgor import Turgor
 __all__ = [
     "AlreadyInstalled",
     "AsyncLoop",
+    "Autoscaler",
     "BatchRefused",
     "Cancelled",
+    "DesiredWorkers",
     "Explanation",
     "Held",
     "InvalidBrokerUrl",

@@ -10,7 +10,9 @@ from celery.utils.log import get_logger
 
 from ..limits.errors import TurgorError
 from .attendant import Attendant
+from .autoscaler import CELERYS_OWN, Autoscaler
 from .claims import guard_tasks
+from .pool_sampler import PoolSampler
 from .request import End, lease_in, report_ends
 
 logger = get_logger(__name__)
@@ -34,6 +36,9 @@ class TurgorStep(bootsteps.StartStopStep):
         for task in worker.app.tasks.values():
             report_ends(task)
         guard_tasks(worker.app)
+        # Celery makes the autoscaler later than this, if it was asked for one.
+        if worker.autoscaler_cls == CELERYS_OWN:
+            worker.autoscaler_cls = Autoscaler
         # What the worker cannot even begin is over, or it would come back for ever.
         task_unknown.connect(self._report_refused)
         task_rejected.connect(self._report_refused)
@@ -58,8 +63,11 @@ class TurgorStep(bootsteps.StartStopStep):
             self._report_refused(message)
 
         worker.consumer.on_decode_error = report_undecodable
-        self._attendant = Attendant(self._turgor, worker)
-        self._services = [self._attendant]
+        attendant = self._attendant = Attendant(self._turgor, worker)
+        self._services = [attendant]
+        if isinstance(getattr(worker, "autoscaler", None), Autoscaler):
+            worker.autoscaler.start_small()
+            self._services.append(PoolSampler(self._turgor, attendant, worker.autoscaler))
         if self._turgor.runs_dispatcher:
             self._services.append(self._turgor.dispatcher())
         if publisher := self._turgor.publisher():

@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 
     from ..scheduler.outbox import Release
 
-CONFIRM_WITHIN_S = 10.0
+CONFIRM_WITHIN_S = 5.0
 _CONNECT_ATTEMPTS = 1
 _NOT_FOUND = "404"
 Refusal = tuple["Release", Exception]
+
+
+def is_not_found(error: ChannelError) -> bool:
+    """Whether there is no such queue. Kombu's own transports give the code as text."""
+    return str(error.reply_code) == _NOT_FOUND
 
 
 class Delivery(ABC):
@@ -76,7 +81,7 @@ class Delivery(ABC):
             try:
                 return channel.queue_declare(queue, passive=True).message_count == 0
             except ChannelError as error:
-                if str(error.reply_code) != _NOT_FOUND:
+                if not is_not_found(error):
                     raise
                 return True
 

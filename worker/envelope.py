@@ -65,6 +65,12 @@ def stored_messages(client: Client, keys: Keys, task_id: str) -> Iterator[tuple[
         yield key, message
 
 
+def stored_attempt(client: Client, keys: Keys, key: str) -> dict[str, Any] | None:
+    """The message of one attempt, if the scheduler holds it."""
+    stored = cast("bytes | None", client.hget(keys("message"), key))
+    return None if stored is None else _read(stored)
+
+
 def stored_attempts(client: Client, keys: Keys, task_ids: Iterable[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(task's id, name of the attempt, message) of whatever the scheduler holds for these tasks.
 

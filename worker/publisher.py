@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 100
 LONGEST_SLEEP_S = 1.0
 # Longer than a delivery may take: nobody else publishes what is still on its way.
-PUBLISH_WITHIN_S = 2 * CONFIRM_WITHIN_S
+PUBLISH_WITHIN_S = CONFIRM_WITHIN_S + 1.0
 REFUSED_FOR_S = 30.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 10.0
 

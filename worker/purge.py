@@ -11,13 +11,15 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from amqp.exceptions import ChannelError
 from kombu import Connection
 from kombu.transport import redis
-from kombu.transport.virtual import Channel
 
 from ..scheduler.purge import purge_waiting
 from ..scheduler.scheduler import Cancelled
-from .envelope import FENCE_HEADER, task_key
+from ..scheduler.search import in_flight
+from .delivery import is_not_found
+from .envelope import FENCE_HEADER, stored_attempt, task_key
 from .leased_channel import LeasedChannel
 from .withdrawal import withdraw
 
@@ -26,9 +28,13 @@ if TYPE_CHECKING:
 
 
 def purge(turgor: Turgor, queue: str) -> int:
-    """Discard the tasks that wait for `queue`, are delayed, or are released to it and not popped. Returns how many."""
+    """Discard the tasks that wait for `queue`, are delayed, or are released to it and not popped. Returns how many.
+
+    Of a broker elsewhere, messages that it has are not counted: who purges it counts them.
+    """
     key = turgor.broker_key(queue)
-    return purge_waiting(turgor.scheduler, key) + _purge_released(turgor, key)
+    released = _purge_unclaimed if turgor.broker.is_elsewhere else _purge_released
+    return purge_waiting(turgor.scheduler, key) + released(turgor, key)
 
 
 def _purge_released(turgor: Turgor, key: str) -> int:
@@ -38,13 +44,28 @@ def _purge_released(turgor: Turgor, key: str) -> int:
     return taken.count(Cancelled.CANCELLED)
 
 
-class PurgingChannel(Channel):
-    """A channel that purges what waits for a queue, too."""
+def _purge_unclaimed(turgor: Turgor, key: str) -> int:
+    """Nobody can tell what a broker elsewhere has given to workers: that is discarded too, if it is not begun."""
+    unpublished = turgor.outbox.tasks()
+    tasks = [task for task, claimant, lane in in_flight(turgor.scheduler) if lane.queue == key and not claimant]
+    held = [(task, message) for task in tasks if (message := stored_attempt(turgor.client, turgor.keys, task))]
+    taken = [task for task, message in held if withdraw(turgor, task, message, revoked=False) is Cancelled.CANCELLED]
+    return len(unpublished & set(taken))
+
+
+class PurgingChannel:
+    """What makes a channel purge what waits for a queue, too."""
 
     turgor: ClassVar[Turgor]
 
-    def queue_purge(self, queue: str, **options: Any) -> int:
-        return purge(self.turgor, queue) + (super().queue_purge(queue, **options) or 0)
+    def queue_purge(self, queue: str = "", *args: Any, **options: Any) -> int:
+        discarded = purge(self.turgor, queue)
+        try:
+            return discarded + (cast("Any", super()).queue_purge(queue, *args, **options) or 0)
+        except ChannelError as error:
+            if not discarded or not is_not_found(error):
+                raise
+            return discarded
 
 
 class PurgingConnection(Connection):
@@ -56,10 +77,13 @@ class PurgingConnection(Connection):
         transport: Any = super().create_transport()
         if hasattr(transport, "Channel"):  # one of kombu's virtual transports, as that for Redis
             transport.Channel = _gated(transport.Channel, self.turgor)
+        elif hasattr(getattr(transport, "Connection", None), "Channel"):  # that for RabbitMQ
+            base = transport.Connection
+            transport.Connection = type(base.__name__, (base,), {"Channel": _gated(base.Channel, self.turgor)})
         return transport
 
 
 @cache
-def _gated(base: type[Channel], turgor: Turgor) -> type[Channel]:
+def _gated(base: type[Any], turgor: Turgor) -> type[Any]:
     leased = (LeasedChannel,) if turgor.lease_all and issubclass(base, redis.Channel) else ()
     return type(base.__name__, (*leased, PurgingChannel, base), {"turgor": turgor})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -28,6 +28,8 @@ from ..limits.service_health import ServiceHealth
 from ..limits.transition import Transition, transitions
 from ..limits.usage import Usage
 from ..limits.view import LimitsView
+from ..scheduler.demand import HORIZON_S
+from ..scheduler.desired_workers import DesiredWorkers, desired_workers
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.forecast_book import ForecastBook
@@ -231,6 +233,11 @@ class Turgor:
             There is no such service, or no such kind of scope.
         """
         return self.limiter.usage(scope)
+
+    def desired_workers(self, queues: Iterable[str] = (), *, horizon_s: float = HORIZON_S) -> DesiredWorkers:
+        """How many processes the work of some queues, or of all, has use for, and what binds; see docs/autoscaling.md."""
+        demand = self.scheduler.demand(horizon_s=horizon_s, queues=[self.broker_key(name) for name in queues])
+        return desired_workers(demand, horizon_s=horizon_s)
 
     def loop(self, name: str, *, type: str = "", **options: Any) -> Loop:  # noqa: A002  the word of the limits
         """A loop of the app: submits, alone or many at once, says where its work is, takes it back; see `Loop`."""

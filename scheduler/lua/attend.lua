@@ -15,6 +15,7 @@
 -- ARGV worker: its node name
 -- ARGV silence_us: how long it counts as living
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
+-- ARGV presence: numbers about the worker, for `demand.lua`; '' says nothing
 -- ARGV shares...: broker queue, tasks that the worker can take from it; 0 leaves
 --
 -- Returns the number of queues.
@@ -37,6 +38,33 @@ local function living(workers)
   return sum, math.max(1, refill), expired
 end
 
+local function forget_silent(crew)
+  local members = redis.call('HGETALL', crew)
+  for i = 1, #members, 2 do
+    if tonumber(string.match(members[i + 1], '^%d+')) <= now then
+      redis.call('HDEL', crew, members[i])
+    end
+  end
+end
+
+local function be_present(crew)
+  local record, serves = whole(now + tonumber(silence_us)) .. ' ' .. presence, false
+  for i = 1, #shares, 2 do
+    if tonumber(shares[i + 1]) > 0 then
+      record, serves = record .. '\31' .. shares[i], true
+    end
+  end
+  if serves then
+    redis.call('HSET', crew, worker, record)
+  else
+    redis.call('HDEL', crew, worker)
+  end
+  forget_silent(crew)
+end
+
+if presence ~= '' then
+  be_present(key('crew'))
+end
 for i = 1, #shares, 2 do
   local queue, slots = shares[i], tonumber(shares[i + 1])
   local crew = key('workers:' .. queue)

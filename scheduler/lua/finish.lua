@@ -2,6 +2,7 @@
 -- include: keys.lua
 -- include: lease.lua
 -- include: memory.lua
+-- include: run_time.lua
 --
 -- A task has ended, well or not, or will never start (revoked). Its slots are free, and what it
 -- held and never used is given back; so are the tokens that it had not settled, unless it ended well.
@@ -24,6 +25,9 @@ if not self or self.fence ~= fence then
 end
 
 memory.forget(task, self.lane, whole(self.requests), whole(self.tokens))
+if lease.is_claimed(self) then
+  note_run_time(self)
+end
 local failed = outcome ~= 'ok'
 local gives_back = lease.has_slots(self) or failed and lease.has_unsettled_tokens(self)
 local concerns_nobody = lease.is_claimed(self) and counted == '0' and not gives_back

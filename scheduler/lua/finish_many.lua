@@ -2,6 +2,7 @@
 -- include: keys.lua
 -- include: lease.lua
 -- include: memory.lua
+-- include: run_time.lua
 --
 -- Tasks have ended well, and nobody waits for that: it frees no slots and gives nothing back. Together they cost little more
 -- than one. A task of which more is to be said is left as it is, for finish.lua; a stale fence changes nothing.
@@ -21,6 +22,7 @@ for i = 1, #ends, 2 do
       left[#left + 1] = (i + 1) / 2
     else
       ended[#ended + 1] = self
+      note_run_time(self)
       if lease.ran_on(self) then
         ran_on[#ran_on + 1] = self
       end

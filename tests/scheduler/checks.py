@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from turgor.limits.limit import LimitKind, Unit
+from turgor.scheduler.demand import Demand
+from turgor.scheduler.desired_workers import desired_workers
 from turgor.scheduler.scheduler import SECOND_US
 
 from .accounts import cost_of, units_of
@@ -31,6 +33,7 @@ FOR_EVER = {
     "ahead",
     "refill",
     "estimates",
+    "run_times",
     "capped",
     "emptied",
     "outbox_bell",
@@ -47,6 +50,7 @@ def compare(model: Model, state: State) -> None:
         (model.tasks[name].lane.name, name, model.tasks[name].due_us) for name in model.delayed
     )
     assert state.expired == model.expired
+    assert state.run_times == model.run_times
     assert model.expires_us.items() <= {(name, time) for _, name, time in state.overdue}
     assert {name: (lease.fence, lease.claimant, lease.lane) for name, lease in state.leases.items()} == {
         name: (flight.fence, flight.claimant or "", flight.task.lane.name) for name, flight in model.flights.items()
@@ -123,6 +127,16 @@ def check_next(model: Model, state: State, next_in_s: float | None) -> None:
     next_us = math.inf if next_in_s is None else round(next_in_s * SECOND_US)
     due_us = min(state.due_us(), min(state.deadlines.values(), default=math.inf))
     assert next_us == max(0, due_us - model.now_us), f"next in {next_us}, due in {due_us - model.now_us}"
+
+
+def check_demand(model: Model, demand: Demand) -> None:
+    """Nobody who waits is forgotten, and whoever is released and not claimed lies ready."""
+    assert demand.waiting == sum(map(len, model.lanes.values()))
+    assert demand.ready >= sum(model.unclaimed().values())
+    assert all(limit.until_then >= 0 and (limit.slots is None or limit.slots >= 0) for limit in demand.limits)
+    answer = desired_workers(demand)
+    assert 0 <= answer.releasable <= demand.waiting
+    assert 0 <= answer.desired <= demand.ready + demand.waiting
 
 
 def check_nothing_is_left(model: Model) -> None:

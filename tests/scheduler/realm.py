@@ -374,6 +374,11 @@ class State:
         return {task: int(times) for task, times in self.keys.get("redelivered", {}).items()}
 
     @cached_property
+    def run_times(self) -> dict[str, str]:
+        """`mean_us weight` of each service, and of all as `*`."""
+        return {service: record.decode() for service, record in self.keys.get("run_times", {}).items()}
+
+    @cached_property
     def learned(self) -> dict[str, tuple[int, ...]]:
         """The costs that are remembered of each task, by its name."""
         return {name: QuantileState.unpack(packed).values for name, packed in self.keys.get("estimates", {}).items()}

@@ -23,7 +23,7 @@ from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
 
-from .checks import check_empty, check_nothing_is_left
+from .checks import check_demand, check_empty, check_nothing_is_left
 from .model import ELSEWHERE, OUTBOX, Model
 from .mutants import MUTANTS, Mutant
 from .realm import Message, Realm
@@ -463,6 +463,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         renewed = self.realm.renew(*messages)
         self.model.renewed(messages, renewed, self.realm.state())
         self.whole = True
+
+    @rule()
+    def look(self) -> None:
+        """Somebody asks how many workers there should be. That changes nothing, which the next call shows."""
+        self._now()
+        check_demand(self.model, self.realm.scheduler.demand(now_us=self.realm.now_us))
 
     # The end
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from brokers import RABBITMQ, each_broker
+from brokers import RABBITMQ, each_broker, in_each_pool_and_on_rabbitmq
 from crew import AppSettings, Crew, Hire, Process
 from support import wait_until
 
@@ -70,8 +70,7 @@ def test_many_dispatchers_keep_the_limit(settings: AppSettings, hire: Hire) -> N
     assert all(later - earlier >= 1 for earlier, later in zip(at, at[5:], strict=False)), "6 starts in one second"
 
 
-@each_broker("same redis", RABBITMQ)
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@in_each_pool_and_on_rabbitmq("threads", "prefork")
 def test_a_graceful_stop_finishes_what_runs_and_gives_back_what_it_has_prefetched(
     settings: AppSettings, hire: Hire, tmp_path: Path, pool: str
 ) -> None:

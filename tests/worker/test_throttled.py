@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from brokers import in_each_pool_and_on_rabbitmq
 from crew import AppSettings, Hire
 from support import wait_until
 from turgor.limits.throttling import DEFAULT_RETRY_AFTER_S
@@ -19,7 +20,7 @@ from turgor.worker.throttled import NothingToClose
 LIMITS: dict[str, Any] = {"services": {"api": {}}}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@in_each_pool_and_on_rabbitmq("prefork", "threads", "solo")
 def test_a_throttled_task_closes_its_service_and_runs_again_when_it_opens(
     settings: AppSettings, hire: Hire, tmp_path: Path, pool: str
 ) -> None:
