@@ -23,6 +23,7 @@ import exactness
 import limiter
 import memory
 import neighbours
+import order
 import release
 import script_calls
 import throughput
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "throughput": throughput.measure,
     "exactness": exactness.measure,
     "neighbours": neighbours.measure,
+    "order": order.measure,
     "limiter": limiter.measure,
 }
 SERVER_VARIABLE = "TURGOR_BENCH_REDIS_URL"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from typing import Any
 
-from apps import SERVICE, limited_app, noop_of, plain_app
+from apps import MARK, NEIGHBOUR, SERVICE, limited_app, noop_of, plain_app
 from celery.signals import worker_ready
+
+from turgor.worker.envelope import FENCE_HEADER
 
 READY = -1
 settings = json.loads(os.environ["TURGOR_BENCH_APP"])
@@ -26,6 +29,14 @@ def _note(number: int) -> None:
 
 
 note = app.task(name="bench.note", shared=False, service=SERVICE)(_note)
+
+
+def _note_fence(task: Any) -> None:
+    _note(MARK + task.request.get(FENCE_HEADER))
+
+
+note_fence = app.task(name="bench.note_fence", shared=False, service=SERVICE, bind=True)(_note_fence)
+note_neighbour = app.task(name="bench.note_neighbour", shared=False, service=NEIGHBOUR, bind=True)(_note_fence)
 note_unlimited = app.task(name="bench.note_unlimited", shared=False)(_note)
 
 

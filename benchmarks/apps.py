@@ -9,7 +9,9 @@ from celery import Celery, Task
 from turgor.worker import Turgor
 
 QUEUE = "tasks"
-SERVICE = "api"
+SERVICE, NEIGHBOUR = "api", "neighbour"
+# What a task notes from here on is the number of its release.
+MARK = 1_000_000
 
 
 def plain_app(broker: str) -> Celery:

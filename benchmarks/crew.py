@@ -129,6 +129,10 @@ class Crew:
         pipe.hlen("unacked")
         return sum(cast("list[int]", pipe.execute()))
 
+    def fence(self) -> int:
+        """The number of the last release."""
+        return int(cast("bytes", self.client.get(self._keys("fence")) or 0))
+
     def _load(self) -> ModuleType:
         spec = importlib.util.spec_from_file_location("application", _HERE / "application.py")
         assert spec is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from ctypes.util import find_library
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -41,13 +43,16 @@ class Server:
     ----------
     url:
         Names the first of the three.
+    allocator:
+        What allocates its memory, where the server does not know it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, allocator: str | None = None) -> None:
         self.url = url
         self.client = Redis.from_url(url)
         info = self._info("server")
-        self.name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+        name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+        self.name = f"{name} with {allocator or self._info('memory')['mem_allocator']}"
 
     def database(self, number: int) -> str:
         """The URL of one of the databases, from 0 on."""
@@ -96,6 +101,31 @@ def _longest(latencies: dict[str, Any], command: str) -> float:
 
 @contextmanager
 def embedded_server() -> Generator[Server]:
-    """A Valkey out of a wheel, without persistence, for as long as the context lasts."""
-    with ValkeyServer() as embedded:
-        yield Server(f"redis://127.0.0.1:{embedded.port}/0")
+    """A Valkey out of a wheel, without persistence, for as long as the context lasts.
+
+    The wheel's is built with the C library's allocator. Builds of Redis and Valkey come with jemalloc, which is loaded
+    here too if the machine has it: what a script allocates costs a third more without.
+    """
+    jemalloc = find_library("jemalloc")
+    embedded = ValkeyServer()
+    with _preloaded(jemalloc):
+        embedded.start()
+    try:
+        yield Server(f"redis://127.0.0.1:{embedded.port}/0", allocator=jemalloc)
+    finally:
+        embedded.stop()
+
+
+@contextmanager
+def _preloaded(library: str | None) -> Generator[None]:
+    """Processes that are started in the block load the library first."""
+    before = os.environ.get("LD_PRELOAD")
+    if library is not None:
+        os.environ["LD_PRELOAD"] = library
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("LD_PRELOAD", None)
+        else:
+            os.environ["LD_PRELOAD"] = before

@@ -34,7 +34,7 @@ def _below_one(share: float) -> float:
     return share
 
 
-def _count_up_to(most: int) -> Any:
+def count_up_to(most: int) -> Any:
     def check(value: object) -> object:
         if type(value) is not int or not 1 <= value <= most:
             raise ValueError(f"{quote(value)} is not allowed; use a whole number from 1 to {most}")
@@ -54,11 +54,11 @@ Share = Annotated[float, BeforeValidator(_share)]
 Duration = Annotated[str, BeforeValidator(lambda value: format_duration(parse_duration(value)))]
 
 
-class _Table(BaseModel):
+class GovernorTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class BreakerTable(_Table):
+class BreakerTable(GovernorTable):
     """When a service's circuit breaker opens, and how it closes; see `Breaker`.
 
     Parameters
@@ -78,11 +78,11 @@ class BreakerTable(_Table):
     """
 
     failure_ratio: Share = 0.5
-    minimum_calls: Annotated[int, _count_up_to(_MAX_CALLS)] = 20
+    minimum_calls: Annotated[int, count_up_to(_MAX_CALLS)] = 20
     window: Duration = "30s"
     cool_down: Duration = "10s"
     max_cool_down: Annotated[Duration, Field(validate_default=True)] = "5m"
-    probes: Annotated[int, _count_up_to(_MAX_PROBES)] = 3
+    probes: Annotated[int, count_up_to(_MAX_PROBES)] = 3
     ramp: Duration = "30s"
 
     @field_validator("max_cool_down")
@@ -106,7 +106,7 @@ class BreakerTable(_Table):
         )
 
 
-class AdaptiveTable(_Table):
+class AdaptiveTable(GovernorTable):
     """How a service's limits follow what it really takes; see `AdaptiveShare`.
 
     Parameters

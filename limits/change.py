@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LIMIT = re.compile(r"(token_limits\.)?(requests_per_|per_|windows\[|burst_capacity|max_in_flight|shadow)")
 # Tables whose presence says something, also where they say nothing but defaults.
-_SWITCHES = ("breaker", "adaptive")
+_SWITCHES = ("breaker", "adaptive", "retry_budget")
 _KINDS = {"services": "service", "loop_types": "loop_type", "loops": "loop"}
 
 

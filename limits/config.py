@@ -188,6 +188,11 @@ class LimitsConfig(Table):
         table = self.services.get(service)
         return table is not None and bool(table.breaker or table.adaptive)
 
+    def has_retry_budget(self, service: str) -> bool:
+        """Whether the retries of the service's tasks are bounded together."""
+        table = self.services.get(service)
+        return table is not None and table.retry_budget is not None
+
     def degradation_of(self, service: str) -> Degradation:
         """What becomes of new work of the service under pressure."""
         table = self.services.get(service)

@@ -14,6 +14,7 @@ from .errors import InvalidScope
 from .order_table import GlobalTable, LoopTable
 from .priority_reserve import A_RESERVE, Reserve
 from .quotation import closest, one_line, quote, quote_path
+from .retry_budget_table import RetryBudgetTable
 from .scope_table import MAX_COUNT, BurstWithoutRateError, ScopeTable, ServiceTable, TokenLimits, Window
 
 if TYPE_CHECKING:
@@ -50,8 +51,15 @@ _TABLES = {
     "backlog": "a table, such as { limit = 10_000 }",
     "breaker": "true, or a table such as { failure_ratio = 0.5 }",
     "adaptive": "true, or a table such as { floor = 0.1 }",
+    "retry_budget": "a share such as 0.1, or a table such as { ratio = 0.1 }",
 }
-_INNER = {"backlog": BacklogTable, "reserve": Reserve, "breaker": BreakerTable, "adaptive": AdaptiveTable}
+_INNER = {
+    "backlog": BacklogTable,
+    "reserve": Reserve,
+    "breaker": BreakerTable,
+    "adaptive": AdaptiveTable,
+    "retry_budget": RetryBudgetTable,
+}
 _KEY_MARK = "[key]"
 
 

@@ -31,6 +31,7 @@ from .errors import TurgorError
 from .hierarchical import HierarchicalLimiter
 from .http_call import CallNaming, Text, is_failure, log, tokens_in
 from .rate_token import RateToken
+from .refusal import mark_response
 
 TokensOf = Callable[[httpx.Response], int | None]
 
@@ -194,6 +195,7 @@ class TurgorTransport(_Hook, httpx.BaseTransport):
             self._fail(token, unsent=isinstance(error, UNSENT))
             raise
         self._observe(token, response)
+        mark_response(response, call["service"])
 
         def finish(read: httpx.Response | None) -> None:
             self._finish(token, response.status_code, read)
@@ -273,6 +275,7 @@ class AsyncTurgorTransport(_Hook, httpx.AsyncBaseTransport):
             await response.aclose()
             await _through(self._fail(token, unsent=False))
             raise
+        mark_response(response, call["service"])
 
         async def finish(read: httpx.Response | None) -> None:
             await _through(self._finish(token, response.status_code, read))

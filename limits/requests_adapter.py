@@ -32,6 +32,7 @@ from .errors import TurgorError
 from .hierarchical import HierarchicalLimiter
 from .http_call import CallNaming, Text, is_failure, log, tokens_in
 from .rate_token import RateToken
+from .refusal import mark_response
 
 
 class TurgorAdapter(HTTPAdapter):
@@ -100,6 +101,7 @@ class TurgorAdapter(HTTPAdapter):
         try:
             response = super().send(request, stream, *args, **kwargs)
             self._observe(token, response)
+            mark_response(response, call["service"])
             if not stream:
                 # Kept by the response, as requests itself would have it.
                 _ = response.content

@@ -17,6 +17,7 @@ from .degradation import Degradation
 from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
 from .priority_reserve import OptionalReserve, Reserve, refuse_whole_limits
+from .retry_budget_table import RetryBudgetSwitch
 from .scope import TEMPLATE, check_name
 
 # Lua counts in doubles, which are exact up to 2**53 (9e15).
@@ -257,6 +258,8 @@ class ServiceTable(ScopeTable):
         Holds work while the service fails; `true` for the defaults.
     adaptive:
         Scales the service's own limits to what it really takes; `true` for the defaults.
+    retry_budget:
+        Retries of its tasks for each first attempt, such as 0.1, or a table; shared by all workers.
     degradation:
         What becomes of new work of the service while it is under pressure.
     on_unreachable:
@@ -279,6 +282,7 @@ class ServiceTable(ScopeTable):
 
     breaker: BreakerSwitch = None
     adaptive: AdaptiveSwitch = None
+    retry_budget: RetryBudgetSwitch = None
     degradation: Degradation = ()
 
     @field_validator("degradation")
@@ -298,10 +302,12 @@ class ServiceTable(ScopeTable):
         return adaptive
 
     def governors(self) -> dict[str, tuple[float, ...]]:
-        """The parameters of the breaker and of the adaptive share, as far as they are on; times in microseconds."""
+        """The parameters of breaker, adaptive share and retry budget, as far as they are on; times in microseconds."""
         found: dict[str, tuple[float, ...]] = {}
         if self.breaker is not None:
             found["breaker"] = astuple(self.breaker.breaker())
         if self.adaptive is not None:
             found["adaptive"] = astuple(self.adaptive.share())
+        if self.retry_budget is not None:
+            found["retry_budget"] = astuple(self.retry_budget.budget())
         return found

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .adaptive import AdaptiveState
 from .breaker import BreakerState, Cell, Circuit
 from .errors import UnknownService
-from .limit import SECOND_US
+from .limit import SECOND_US, format_duration
 from .lua import LIMITS_LUA, Script
+from .retry_ledger import RetryUse, retry_state, retry_use
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,8 @@ class ServiceHealth:
         The share of its limits that its adaptive share leaves; 1.0 without one.
     share:
         The share that may be used altogether: the factor, times the ramp after the breaker closed.
+    retry_use:
+        How much of its retry budget is used; None if it has none.
     """
 
     service: str
@@ -53,11 +56,13 @@ class ServiceHealth:
     failure_ratio: float = 0.0
     factor: float = 1.0
     share: float = 1.0
+    retry_use: RetryUse | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the service's limits is held back."""
-        return self.circuit in (None, Circuit.CLOSED) and self.share >= 1
+        """Whether nothing of the service's limits is held back, and tasks that fail may be retried."""
+        is_spent = self.retry_use is not None and self.retry_use.is_spent
+        return self.circuit in (None, Circuit.CLOSED) and self.share >= 1 and not is_spent
 
     def __str__(self) -> str:
         words = [f"service:{self.service}: breaker {self.circuit}" if self.circuit else f"service:{self.service}: no breaker"]
@@ -69,6 +74,8 @@ class ServiceHealth:
             words.append(f"{self.failure_ratio:.0%} of {self.calls} calls failed")
         if self.share < 1:
             words.append(f"{self.share:.0%} of its limits")
+        if use := self.retry_use:
+            words.append(f"{use.retries} of {use.allowed} retries in {format_duration(use.window_us)}")
         return ", ".join(words)
 
 
@@ -84,8 +91,11 @@ def health_in(reply: Sequence[Any], service: str, table: ServiceTable) -> Servic
     now_us = int(reply[0])
     stored_breaker, stored_share = breaker_state(reply), adaptive_state(reply)
     factor = share = table.adaptive.share().current(stored_share, now_us).factor if table.adaptive else 1.0
+    use = None
+    if table.retry_budget is not None:
+        use = retry_use(table.retry_budget.budget(), retry_state(reply[4]), now_us)
     if table.breaker is None:
-        return ServiceHealth(service, factor=factor, share=factor)
+        return ServiceHealth(service, factor=factor, share=factor, retry_use=use)
     breaker = table.breaker.breaker()
     state = breaker.current(stored_breaker, now_us)
     share *= breaker.share(state, now_us)
@@ -98,12 +108,13 @@ def health_in(reply: Sequence[Any], service: str, table: ServiceTable) -> Servic
         breaker.failure_ratio_of(state, now_us),
         factor,
         share,
+        use,
     )
 
 
 def breaker_state(reply: Sequence[Any]) -> BreakerState:
     """What is stored of a breaker, from what health.lua said."""
-    _, record, packed, probes = reply
+    _, record, packed, probes, _ = reply
     fields = _fields(record)
     return BreakerState(
         Circuit(fields.get("circuit", "closed")),

@@ -13,7 +13,8 @@ def usage_of_all(limiter: HierarchicalLimiter) -> Usage:
 
 
 def ailing(limiter: HierarchicalLimiter) -> tuple[ServiceHealth, ...]:
-    """The services of whose limits a breaker or an adaptive share holds something back."""
+    """The services of whose limits a breaker or an adaptive share holds something back, or whose retry budget is spent."""
     config = limiter.refresh()
-    found = (limiter.health(service) for service in config.services if config.counts_outcomes(service))
+    watched = [each for each in config.services if config.counts_outcomes(each) or config.has_retry_budget(each)]
+    found = map(limiter.health, watched)
     return tuple(health for health in found if not health.is_whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -33,7 +33,6 @@ def _script(name: str) -> Script:
 
 
 _SUBMIT, _DISPATCH, _CLAIM, _FINISH = _script("submit"), _script("dispatch"), _script("claim"), _script("finish")
-_FINISH_MANY = _script("finish_many")
 _PUT_BACK, _RENEW, _ATTEND, _DEMAND = _script("put_back"), _script("renew"), _script("attend"), _script("demand")
 _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
     _script("cancel"),
@@ -43,7 +42,7 @@ _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS = (
 )
 _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED = _script("withdraw"), _script("discard_lane"), _script("discard_delayed")
 SCRIPTS = (
-    _SUBMIT, _DISPATCH, _CLAIM, _FINISH, _FINISH_MANY, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS,
+    _SUBMIT, _DISPATCH, _CLAIM, _FINISH, _PUT_BACK, _RENEW, _ATTEND, _CANCEL, _EXPLAIN, _THROTTLE, _SETTLE_TOKENS,
     _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, _DEMAND, *OUTBOX_SCRIPTS,
 )  # fmt: skip
 # Stands where an expired task has the limit that held it; no limit has such a name.
@@ -69,14 +68,6 @@ class Cancelled(StrEnum):
     CANCELLED = "cancelled"
     RELEASED = "released"
     UNKNOWN = "unknown"
-
-
-class Claimed(IntEnum):
-    """What became of a claim; STALE, which is false, if the execution may not run. The end of one that is AWAITED lets others go on."""
-
-    STALE = 0
-    CLAIMED = 1
-    AWAITED = 2
 
 
 class Settled(StrEnum):
@@ -249,10 +240,10 @@ class Scheduler:
         """Forget an expired task, once its caller knows."""
         self.client.hdel(self.keys("expired"), task)
 
-    def claim(self, task: str, fence: str | int, claimant: str, *, now_us: int | str = "") -> Claimed:
+    def claim(self, task: str, fence: str | int, claimant: str, *, now_us: int | str = "") -> bool:
         """Whether this execution of the task may run. Ask just before user code; ask again if the answer was lost."""
         verdict: bytes = self._run(_CLAIM, self._realm, now_us, task, fence, claimant, self._lease_us, self._claim_within_us)
-        return Claimed[verdict.decode().upper()]
+        return verdict == b"claimed"
 
     def settle_tokens(self, task: str, fence: str | int, tokens: int, *, name: str = "", now_us: int | str = "") -> Settled:
         """Charge a running task for what it has cost so far instead of its estimate, and learn that for tasks of this `name`.
@@ -272,11 +263,6 @@ class Scheduler:
         """
         verdict: bytes = self._run(_FINISH, self._realm, now_us, task, fence, outcome, int(counted), self._claim_within_us)
         return verdict == b"finished"
-
-    def finish_many(self, ends: Sequence[tuple[str, str | int]], *, now_us: int | str = "") -> list[int]:
-        """End (task, fence) that have ended well, in one call. Returns the numbers of those that are left to `finish`."""
-        pairs = [value for end in ends for value in end]
-        return [number - 1 for number in self._run(_FINISH_MANY, self._realm, now_us, *pairs)] if pairs else []
 
     def put_back(self, task: str, fence: str | int, *, now_us: int | str = "") -> bool:
         """Give a released task back unfinished, to the head of its lane. False if the fence is not its own any more."""

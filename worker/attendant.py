@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from ..limits.server import UNAVAILABLE
 from ..scheduler.demand import Presence
 from .autoscaler import Autoscaler
 from .claims import finish
-from .request import End, lease_of
+from .request import lease_of
 
 if TYPE_CHECKING:
     from .turgor import Turgor
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 ATTEND_EVERY_S = 5.0
 SILENCE_S = 20.0
 _UNBOUNDED_PREFETCH = 4
-_GATHER_S = 0.005
-_MOST_ENDS = 100
-_FLUSH_S = 1.0
 logger = get_logger(__name__)
 
 
@@ -90,50 +85,19 @@ class Attendant:
                 time.sleep(1.0)
 
     def _report(self, wait_s: float) -> None:
-        """Wait for an end, and then a little for others, and report them together."""
         try:
-            first = self._turgor.ended.get(timeout=wait_s)
+            end = self._turgor.ended.get(timeout=wait_s)
         except Empty:
             return
-        if first is not None:
-            self._leaving.wait(_GATHER_S)
-            self._report_all([first, *self._ended(_MOST_ENDS - 1)])
-
-    def _ended(self, most: int) -> list[End]:
-        found: list[End] = []
-        with contextlib.suppress(Empty):
-            while len(found) < most:
-                if end := self._turgor.ended.get_nowait():
-                    found.append(end)
-        return found
-
-    def _report_all(self, ends: list[End]) -> None:
-        unreported = deque(ends)
-        try:
-            went_well = [end for end in ends if end.went_well]
-            left = self._scheduler.finish_many([(end.task, end.fence) for end in went_well])
-            unreported = deque([*(went_well[number] for number in left), *(end for end in ends if not end.went_well)])
-            while unreported:
-                end = unreported[0]
+        if end is not None:
+            try:
                 if end.goes_back:
                     self._scheduler.put_back(end.task, end.fence)
                 else:
                     finish(self._turgor, end.task, end.fence, end.service, end.outcome)
-                unreported.popleft()
-        finally:
-            for end in unreported:
+            except Exception:
                 self._turgor.ended.put(end)
-
-    def flush(self) -> None:
-        """Report whatever has ended by now. For a worker that is about to end; what cannot be reported lapses."""
-        if self._thread is not None:
-            self._turgor.ended.put(None)
-            self._thread.join(_FLUSH_S)
-        try:
-            while ends := self._ended(_MOST_ENDS):
-                self._report_all(ends)
-        except UNAVAILABLE as error:
-            logger.warning("Redis is out of reach, ends are not reported: %s", error)
+                raise
 
     def attend(self) -> Presence:
         """Say what the worker can take now. Raises what the server does not answer."""

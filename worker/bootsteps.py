@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import bootsteps
-from celery.signals import task_rejected, task_unknown, worker_shutdown
+from celery.signals import task_rejected, task_unknown
 from celery.utils.log import get_logger
 
 from ..limits.errors import TurgorError
@@ -42,18 +42,11 @@ class TurgorStep(bootsteps.StartStopStep):
         # What the worker cannot even begin is over, or it would come back for ever.
         task_unknown.connect(self._report_refused)
         task_rejected.connect(self._report_refused)
-        worker_shutdown.connect(self._report_rest)
-        self._attendant: Attendant | None = None
         self._services: list[Any] = []
 
     def _report_refused(self, message: Any, **_: Any) -> None:
         if lease := lease_in(message.headers or {}):
             self._turgor.ended.put(End(*lease))
-
-    def _report_rest(self, **_: Any) -> None:
-        """The pool has ended, and with it the last tasks."""
-        if self._attendant is not None:
-            self._attendant.flush()
 
     def start(self, worker: Any) -> None:
         on_decode_error = worker.consumer.on_decode_error
@@ -63,7 +56,7 @@ class TurgorStep(bootsteps.StartStopStep):
             self._report_refused(message)
 
         worker.consumer.on_decode_error = report_undecodable
-        attendant = self._attendant = Attendant(self._turgor, worker)
+        attendant = Attendant(self._turgor, worker)
         self._services = [attendant]
         if isinstance(getattr(worker, "autoscaler", None), Autoscaler):
             worker.autoscaler.start_small()

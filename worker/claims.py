@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from socket import gethostname
+from typing import TYPE_CHECKING, Any
 
 from billiard.einfo import ExceptionInfo
 from celery import Task, states
-from celery.app.trace import TraceInfo, trace_ok_t
+from celery.app.trace import TraceInfo, build_tracer, trace_ok_t
 from celery.exceptions import Ignore
 from celery.utils.log import get_logger
 
 from ..limits.outcome import Outcome
 from ..limits.server import UNAVAILABLE
-from ..scheduler.scheduler import Claimed
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key
 from .outcome import outcome_of
+from .retrying import retry_as_declared
 from .running_task import current
 from .throttled import fail_unclosable, throttled_in
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from .turgor import Turgor
 
 Tracer = Callable[..., Any]
-T = TypeVar("T")
 _RETRY_EVERY_S = 0.5
 _LATE_S = 0.02
 _MOST_CLAIMS = 5
@@ -56,9 +56,12 @@ def guard_tasks(app: Celery) -> None:
     """Guard whatever tracers the app's tasks have and will get. Once is enough; twice changes nothing."""
     for task in app.tasks.values():
         cls: Any = type(task)
+        is_late = retry_as_declared(task)
         if isinstance(vars(cls).get("__trace__"), GuardedTracer):
             continue
         built = task.__trace__
+        if is_late and built is not None:
+            built = build_tracer(task.name, task, app.loader, gethostname(), app=app)
         cls.__trace__ = GuardedTracer()
         if built is not None:
             task.__trace__ = built
@@ -75,8 +78,7 @@ def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
             throttled = throttled_in(outcome)
             return fail_unclosable(task, args, kwargs, request, throttled) if throttled else outcome
         key = task_key(request)
-        claimed = claim(scheduler, key, fence)
-        if not claimed:
+        if not claim(scheduler, key, fence):
             logger.warning("Task %s[%s] is a stale copy: dropped", task.name, uuid)
             return _ignored("a stale copy of the message")
         started_at = time.monotonic()
@@ -95,32 +97,27 @@ def guard(tracer: Tracer, task: Task, turgor: Turgor) -> Tracer:
                 return traced
         if _is_requeued(traced):
             _insist(scheduler, lambda: scheduler.put_back(key, fence))
-        elif not _may_be_reported_later(traced, claimed, turgor, request):
+        else:
             _insist(scheduler, lambda: finish(turgor, key, fence, request.get("service"), outcome_of(traced[1])))
         return traced
 
     return trace_task
 
 
-def _may_be_reported_later(traced: Any, claimed: Claimed, turgor: Turgor, request: dict[str, Any]) -> bool:
-    """Whether nobody waits for this end. Then the worker's attendant reports it, with others; see `ReportingRequest.on_success`."""
-    return traced[1] is None and claimed is not Claimed.AWAITED and not turgor.counts_outcomes(request.get("service"))
-
-
-def claim(scheduler: Scheduler, task: str, fence: int) -> Claimed:
-    """Whether this execution may run; STALE also if no server answered for as long as a release may stay unclaimed.
+def claim(scheduler: Scheduler, task: str, fence: int) -> bool:
+    """Whether this execution may run; False also if no server answered for as long as a release may stay unclaimed.
 
     A start counts from the time of the claim. Where the answer took long to arrive, that time is past, and the claim
     is made anew, so that a slow machine or a lost connection cannot make a window count too early.
     """
     claimant = os.urandom(_CLAIMANT_BYTES).hex()
-    claimed = Claimed.STALE
     for _ in range(_MOST_CLAIMS):
         asked_at = time.monotonic()
-        claimed = _insist(scheduler, lambda: scheduler.claim(task, fence, claimant)) or Claimed.STALE
-        if not claimed or time.monotonic() - asked_at <= _LATE_S:
+        if not _insist(scheduler, lambda: scheduler.claim(task, fence, claimant)):
+            return False
+        if time.monotonic() - asked_at <= _LATE_S:
             break
-    return claimed
+    return True
 
 
 def judge_forecast(turgor: Turgor, task: str, started_s_ago: float) -> None:
@@ -136,7 +133,7 @@ def finish(turgor: Turgor, task: str, fence: int, service: str | None, outcome: 
     return turgor.scheduler.finish(task, fence, outcome, counted=turgor.counts_outcomes(service))
 
 
-def _insist(scheduler: Scheduler, ask: Callable[[], T]) -> T | None:
+def _insist(scheduler: Scheduler, ask: Callable[[], bool]) -> bool | None:
     """Ask until the server answers. Giving up is safe: the lease lapses and the task comes back."""
     give_up_at = time.monotonic() + scheduler.claim_within_s
     while True:

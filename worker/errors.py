@@ -70,6 +70,13 @@ class UnsupportedProtocol(TurgorError):
         super().__init__("the app's task_protocol is 1: set it to 2, the default, because limits travel in a message's headers")
 
 
+class InvalidRetry(TurgorError, ValueError):
+    """A task declares its retries in a way that makes no sense. The message names the task, the option and the remedy."""
+
+    def __init__(self, task: str, option: str, problem: str) -> None:
+        super().__init__(f"{f'task {task!r}' if task else '@app.task'}: {option}: {problem}")
+
+
 class ServiceUnderPressure(TurgorError):
     """New work of so low a priority is not accepted while its service is under pressure (`shed_below`).
 

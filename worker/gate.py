@@ -31,6 +31,7 @@ from .errors import ServiceUnderPressure, UnsupportedProtocol
 from .purge import PurgingConnection
 from .receipt import Receipt, take_receipt
 from .relief import Relief
+from .retrying import RETRY_HEADER, first_trail
 from .routing import target_queue
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ class Gate:
         if limited and call.priority is None:
             call = replace(call, priority=Priority.NORMAL)
         headers.update(call.headers)
+        if not headers.get("retries") and (trail := first_trail(self._turgor.app, name)):
+            headers[RETRY_HEADER] = trail
         if not limited and due_us is None and not (self._turgor.lease_all and not _is_broadcast(options)):
             return producer
         if limited:

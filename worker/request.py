@@ -6,8 +6,7 @@ fence is spent: its copy in the broker's queue will be dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from celery import Task
@@ -38,10 +37,6 @@ class End(NamedTuple):
     outcome: Outcome = Outcome.OPEN
     service: str | None = None
 
-    @property
-    def went_well(self) -> bool:
-        return self.outcome is Outcome.OK and not self.goes_back
-
 
 class ReportingRequest(Request):
     """A worker's request that says so when its task ends outside its own process."""
@@ -51,12 +46,6 @@ class ReportingRequest(Request):
     def _end(self, outcome: Outcome = Outcome.OPEN) -> None:
         if lease := lease_of(self):
             self._app.turgor.ended.put(End(*lease, self._goes_back, outcome, self.request_dict.get("service")))
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Celery makes a class of requests for each task, whose `on_success` calls no other."""
-        super().__init_subclass__(**options)
-        if "on_success" in vars(cls):
-            cls.on_success = _reporting(cls.on_success)
 
     def reject(self, requeue: bool = False) -> None:
         self._goes_back = self._goes_back or (requeue and not self.acknowledged)
@@ -80,16 +69,6 @@ class ReportingRequest(Request):
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         super()._announce_revoked(reason, terminated, signum, expired)
         self._end()
-
-
-def _reporting(on_success: Callable[..., None]) -> Callable[..., None]:
-    @wraps(on_success)
-    def report_success(self: ReportingRequest, failed__retval__runtime: tuple[Any, ...], **options: Any) -> None:
-        on_success(self, failed__retval__runtime, **options)
-        if not failed__retval__runtime[0] and (lease := lease_of(self)):
-            self._app.turgor.ended.put(End(*lease, outcome=Outcome.OK))
-
-    return report_success
 
 
 def report_ends(task: Task) -> None:

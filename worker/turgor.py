@@ -23,7 +23,8 @@ from ..limits.lua import Client
 from ..limits.publication import KEPT_VERSIONS
 from ..limits.registry import LimitsRegistry
 from ..limits.regulator import Regulator, RegulatorState
-from ..limits.server import check_server
+from ..limits.retry_ledger import RetryLedger
+from ..limits.server import UNAVAILABLE, check_server
 from ..limits.service_health import ServiceHealth
 from ..limits.transition import Transition, transitions
 from ..limits.usage import Usage
@@ -42,6 +43,7 @@ from .asynchronous_loop import AsyncLoop
 from .broker import Broker
 from .caller import Call
 from .claims import guard_tasks
+from .declaration import watch_declarations
 from .envelope import stored_messages
 from .errors import AlreadyInstalled, LeasesNeedTheBroker
 from .expiry import tell
@@ -135,6 +137,7 @@ class Turgor:
             self.app.control_cls = GatedControl(self.app.control_cls)
         vars(self.app).pop("control", None)
         self.app.turgor = self
+        watch_declarations(self.app)
         before = vars(self.app).pop("amqp", None)
         if before is not None and "queues" in vars(before):
             vars(self.app.amqp)["queues"] = before.queues
@@ -278,8 +281,21 @@ class Turgor:
         return transitions(self.client, self.keys, most=most)
 
     def counts_outcomes(self, service: str | None) -> bool:
-        """Whether somebody wants to know how calls of the service end. The limits may be a second old."""
-        return bool(service) and self.view.config().counts_outcomes(service)
+        """Whether somebody wants to know how tasks of the service end. The limits may be a second old."""
+        if not service:
+            return False
+        config = self.view.config()
+        return config.counts_outcomes(service) or config.has_retry_budget(service)
+
+    def spend_retry(self, service: str | None) -> str:
+        """Take one retry out of the budget of a service. Why there is none, or `""`; none is missing where Redis cannot be asked."""
+        if not service or not self.view.config().has_retry_budget(service):
+            return ""
+        try:
+            grant = RetryLedger(self.client, self.keys).spend(service)
+        except UNAVAILABLE:
+            return ""
+        return "" if grant.granted else f"the retry budget of service:{service} is spent, {grant.retries} of {grant.allowed}"
 
     def observe(self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "") -> Observation:
         """Take in what a response says of its service's limits; see `HierarchicalLimiter.observe`."""

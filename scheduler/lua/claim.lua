@@ -20,15 +20,13 @@
 -- ARGV lease_us: how long the lease lasts unless renewed
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
 --
--- Returns 'claimed', 'awaited' or 'stale'. An awaited task is claimed, and its end lets others go on: it frees
--- slots, or may give tokens back.
+-- Returns 'claimed' or 'stale'.
 local BUDGET = 6
 local self = lease.of(task)
 
 if not self or self.fence ~= fence then
   return 'stale'
 end
-local verdict = lease.is_awaited(self) and 'awaited' or 'claimed'
 local is_repeated = lease.is_claimed(self)
 if is_repeated and self.claimant ~= claimant then
   return 'stale'
@@ -45,7 +43,7 @@ local is_counted = not is_repeated and not lease.dates_start(self)
 if is_counted then
   local free = room.leave(queue)
   if not somebody_waits or free < room.refill(queue) then
-    return verdict
+    return 'claimed'
   end
 end
 
@@ -53,15 +51,14 @@ end
 if is_repeated then
   lease.restart(self)
   ledger.save()
-  return verdict
+  return 'claimed'
 end
 if not is_counted then
   lease.apply(self, 'start', lease.slot_until(self.deadline))
 end
-local places = depth.room(queue)
-if not somebody_waits or places < room.refill(queue) then
+if not somebody_waits or depth.room(queue) < room.refill(queue) then
   ledger.save()
-  return verdict
+  return 'claimed'
 end
 
 -- include: advance.lua
@@ -71,4 +68,4 @@ for _, each in ipairs(gate.of(depth.of(queue))) do
 end
 advance(BUDGET, tonumber(claim_within_us))
 save()
-return verdict
+return 'claimed'

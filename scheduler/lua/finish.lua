@@ -13,7 +13,7 @@
 -- ARGV task: the task's id, with its attempt
 -- ARGV fence: from the message
 -- ARGV outcome: how the service did: 'ok', 'throttled', 'failed', or 'open' if its end says nothing
--- ARGV counted: 1 if its service counts outcomes, else 0
+-- ARGV counted: 1 if its service counts outcomes or attempts, else 0
 -- ARGV claim_within_us: how long the releases made here may stay unclaimed
 --
 -- Returns 'finished' or 'stale'.
@@ -47,6 +47,9 @@ end
 definitions.use_current()
 if counted == '1' then
   report_outcome(self, outcome)
+  if lease.is_claimed(self) then
+    count_first_attempt(self)
+  end
 end
 lane.touch_gates(lane.at(self.lane))
 advance(BUDGET, tonumber(claim_within_us))

@@ -15,7 +15,7 @@ SCOPE_KEYS = (
     "max_in_flight, token_limits, shadow, backlog, reserve"
 )
 GLOBAL_KEYS, LOOP_KEYS = f"{SCOPE_KEYS}, priority_ageing", f"{SCOPE_KEYS}, fair_weight"
-SERVICE_KEYS = f"{SCOPE_KEYS}, endpoints, on_unreachable, local_share, breaker, adaptive, degradation"
+SERVICE_KEYS = f"{SCOPE_KEYS}, endpoints, on_unreachable, local_share, breaker, adaptive, retry_budget, degradation"
 KEYS = {"global": GLOBAL_KEYS, "services.x": SERVICE_KEYS, "loops.x": LOOP_KEYS, 'loops."*"': LOOP_KEYS}
 HUGE = 10**5000
 

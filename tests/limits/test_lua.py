@@ -14,6 +14,7 @@ from turgor.limits.lua import LIMITS_LUA, Script, ScriptError
 from turgor.limits.publication import BRING, PUBLISH
 from turgor.limits.rate_token import REPORT, SETTLE
 from turgor.limits.regulator import CLOSE, OBSERVE, PAUSE, REGULATORS, RESUME
+from turgor.limits.retry_ledger import SPEND_RETRY
 from turgor.limits.service_health import HEALTH
 from turgor.limits.teller import ACQUIRE, PEEK
 
@@ -33,6 +34,7 @@ SCRIPTS = [
     LEAVE_LINE,
     REPORT,
     HEALTH,
+    SPEND_RETRY,
 ]
 
 

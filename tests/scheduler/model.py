@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from turgor.limits.limit import LimitKind, Unit
+from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Release, Taken
@@ -291,29 +291,13 @@ class Model:
         valid = flight is not None and flight.fence == message.fence
         assert accepted == valid, f"{message} finished: {accepted}"
         if valid and flight is not None:
-            self._end(flight, failed=outcome is Outcome.FAILED)
+            self._close(flight, failed=outcome is Outcome.FAILED)
+            self._note_run_time(flight)
+            del self.flights[message.task], self.tasks[message.task], self.since[message.task]
+            self.redelivered.pop(message.task, None)
+            self.expires_us.pop(message.task, None)
+            self.gone[flight.task.token] = self.now_us
         self._settle(state)
-
-    def finished_many(self, messages: list[Message], left: list[int], state: State) -> None:
-        """Nobody waits for the end of what is not left."""
-        for number, message in enumerate(messages):
-            flight = self.flights.get(message.task)
-            if flight is None or flight.fence != message.fence:
-                assert number not in left, f"{message} is left, and stale"
-            elif number not in left:
-                assert flight.claimant is not None, f"{message} ended before it began"
-                assert not any(each.limit.kind is LimitKind.IN_FLIGHT for each in flight.spent), f"{message} had a slot"
-                self._end(flight, failed=False)
-        self._settle(state)
-
-    def _end(self, flight: Flight, *, failed: bool) -> None:
-        task = flight.task.task
-        self._close(flight, failed=failed)
-        self._note_run_time(flight)
-        del self.flights[task], self.tasks[task], self.since[task]
-        self.redelivered.pop(task, None)
-        self.expires_us.pop(task, None)
-        self.gone[flight.task.token] = self.now_us
 
     def _note_run_time(self, flight: Flight) -> None:
         """Long runs are noted, and each sixteenth of the others for as many."""

@@ -49,7 +49,7 @@ MUTANTS = (
     Mutant("the end of a task does not free its slot", "in_flight.unhold, in_flight.finish = free, free", "in_flight.unhold = free"),
     Mutant("the higher priority has no advantage", "return (9 - priority) * BAND", "return 0"),
     Mutant("a start leaves no room in the broker's queue", "state.unclaimed = math.max(0, state.unclaimed - 1)", ""),
-    Mutant("starts leave places free for ever", "places < room.refill(queue) then", "places < math.huge then"),
+    Mutant("starts leave places free for ever", "depth.room(queue) < room.refill(queue) then", "depth.room(queue) < math.huge then"),
     Mutant("the broker's queue takes one more than the workers can", "return state.unclaimed < rule.capacity and", "return state.unclaimed <= rule.capacity and"),
     Mutant("a submit that is repeated after the task has gone brings it back", " or memory.knows(token)", ""),
     Mutant("a release that is lost is taken for one that lies in the queue", "return message and redis.call('LPOS'", "return message or redis.call('LPOS'"),

@@ -25,17 +25,7 @@ from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane, Priority
 from turgor.scheduler.outbox import Outbox, Release, Taken
-from turgor.scheduler.scheduler import (
-    SCRIPTS,
-    SECOND_US,
-    Cancelled,
-    Claimed,
-    Dispatched,
-    Scheduler,
-    Settled,
-    Submitted,
-    WaitingTask,
-)
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled, Submitted, WaitingTask
 
 EPOCH_US = 1_700_000_000_000_000
 FIELD, RECORD = "\x1f", "\x1e"
@@ -168,7 +158,7 @@ class Realm:
     def confirm(self, releases: Iterable[Release]) -> int:
         return self.outbox.confirm(releases, now_us=self.now_us)
 
-    def claim(self, message: Message, claimant: str = "worker") -> Claimed:
+    def claim(self, message: Message, claimant: str = "worker") -> bool:
         return self.scheduler.claim(*message, claimant, now_us=self.now_us)
 
     def settle_tokens(self, message: Message, tokens: int, name: str = "") -> Settled:
@@ -177,10 +167,6 @@ class Realm:
     def finish(self, message: Message, outcome: Outcome | None = None) -> bool:
         """End a task; an outcome that is given is counted."""
         return self.scheduler.finish(*message, outcome or Outcome.OK, counted=outcome is not None, now_us=self.now_us)
-
-    def finish_many(self, *messages: Message) -> list[int]:
-        """End tasks that went well; returns the numbers of those that are left."""
-        return self.scheduler.finish_many(messages, now_us=self.now_us)
 
     def put_back(self, message: Message) -> bool:
         return self.scheduler.put_back(*message, now_us=self.now_us)

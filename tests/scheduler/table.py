@@ -198,10 +198,6 @@ def finish(name: str, outcome: Outcome | None = None, *, fence: str | None = Non
     return lambda realm: realm.finish(Message(name, fence) if fence else _last(realm, name), outcome)
 
 
-def finish_many(*names: str, fence: str | None = None) -> Step:
-    return lambda realm: realm.finish_many(*(Message(name, fence) if fence else _last(realm, name) for name in names))
-
-
 def put_back(name: str, *, fence: str | None = None) -> Step:
     return lambda realm: realm.put_back(Message(name, fence) if fence else _last(realm, name))
 

@@ -412,15 +412,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.model.finished(message, outcome, accepted, self.realm.state())
         self.whole = True
 
-    @rule()
-    def finish_many(self) -> None:
-        """All that workers hold has ended well, and is reported together."""
-        messages = list(dict.fromkeys(self.in_hand))
-        self._now()
-        left = self.realm.finish_many(*messages)
-        self.model.finished_many(messages, left, self.realm.state())
-        self.whole = True
-
     @rule(count=counts)
     def run(self, count: int) -> None:
         """Tasks run to their end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from turgor.scheduler.scheduler import Claimed, Submitted
+from turgor.scheduler.scheduler import Submitted
 
 from .table import (
     GATE,
@@ -17,7 +17,6 @@ from .table import (
     claim,
     dispatch,
     finish,
-    finish_many,
     lose,
     publish,
     put_back,
@@ -28,8 +27,6 @@ from .table import (
     table,
     tick,
 )
-
-TOKEN = b"the same"
 
 
 @table(
@@ -74,7 +71,7 @@ TOKEN = b"the same"
         [submit("a"), tick(30)],
         {"windows": {WINDOW: (1, 0)}},
     ),
-    Case("a start keeps the slot", claim("a"), Claimed.AWAITED, ONE_AT_A_TIME, [submit("a")], {"slots": {SLOTS: ["a"]}}),
+    Case("a start keeps the slot", claim("a"), True, ONE_AT_A_TIME, [submit("a")], {"slots": {SLOTS: ["a"]}}),
     Case(
         "a start leaves its place free until there is room for half of what a worker takes",
         claim("a"),
@@ -205,68 +202,6 @@ def test_claim(case: Case, redis_client: Redis) -> None:
     ),
 )
 def test_finish(case: Case, redis_client: Redis) -> None:
-    case.run(redis_client)
-
-
-@table(
-    Case(
-        "what has ended goes, and its windows still count it",
-        finish_many("a", "b"),
-        [],
-        ONE_A_MINUTE,
-        [submit("a"), claim("a"), submit("b", to="free"), claim("b")],
-        {"leases": {}, "deadlines": {}, "messages": [], "windows": {WINDOW: (1, 0)}},
-    ),
-    Case(
-        "what ended within a twentieth of the period is dated at its end",
-        finish_many("a"),
-        [],
-        ONE_A_MINUTE,
-        [submit("a"), claim("a"), tick(1)],
-        {"leases": {}, "windows": {WINDOW: (1, 0)}},
-    ),
-    Case(
-        "a task whose slot others wait for is left",
-        finish_many("a", "b"),
-        [0],
-        ONE_AT_A_TIME,
-        [submit("a"), claim("a"), submit("b", to="free"), claim("b")],
-        {"leases": {"a": "1 w"}, "messages": ["a"], "slots": {SLOTS: ["a"]}},
-    ),
-    Case("a task that nobody has claimed is left", finish_many("a"), [0], given=[submit("a")], after={"messages": ["a"]}),
-    Case(
-        "a task that is told twice ends once",
-        finish_many("a", "a"),
-        [],
-        given=[submit("a"), claim("a")],
-        after={"leases": {}, "messages": []},
-    ),
-    Case(
-        "a second report of many changes nothing", finish_many("a", fence="1"), [], given=[submit("a"), claim("a"), finish("a")]
-    ),
-    Case(
-        "a report of an attempt that was given up changes nothing among many",
-        finish_many("a", fence="1"),
-        [],
-        given=[submit("a"), lose(), claim("a"), tick(10), dispatch()],
-        after={"leases": {"a": "2"}, "messages": ["a"]},
-    ),
-    Case(
-        "the count of redeliveries goes with each task",
-        finish_many("a"),
-        [],
-        given=[submit("a"), lose(), tick(5), dispatch(), claim("a")],
-        after={"redelivered": {}},
-    ),
-    Case(
-        "a producer that sends again after its task has ended with others brings nothing back",
-        submit("a", token=TOKEN),
-        Submitted.KNOWN,
-        given=[submit("a", token=TOKEN), claim("a"), finish_many("a")],
-        after={"messages": []},
-    ),
-)
-def test_finish_many(case: Case, redis_client: Redis) -> None:
     case.run(redis_client)
 
 

@@ -1,39 +1,15 @@
 -- include: regulator.lua
 -- include: definitions.lua
+-- include: tally.lua
 --
 -- What the outcome of a call does to its service's breaker and adaptive share: 'ok', 'throttled',
 -- 'failed', or 'open' for an end that says nothing of the service. A service that has neither costs
 -- one look at its definitions.
 --
--- While the breaker is closed, what ended is counted in `calls:<scope>`: (start, ok, failed) of each
--- cell of the window, oldest first.
-local CELLS_OF_WINDOW = 10
-local CELL_BYTES = 24
+-- While the breaker is closed, what ended well and what failed is counted in `calls:<scope>`.
+local OK, FAILED = 1, 2
 local LONGEST_DOUBLING = 50
 local verdict = {}
-
-local function count_end(calls, window, failed)
-  local packed, cells, ok_sum, failed_sum = redis.call('GET', calls) or '', {}, 0, 0
-  for at = 1, #packed, CELL_BYTES do
-    local start, ok, bad = struct.unpack('<ddd', packed, at)
-    if start > now - window then
-      cells[#cells + 1] = {start, ok, bad}
-      ok_sum, failed_sum = ok_sum + ok, failed_sum + bad
-    end
-  end
-  local start, last = now - now % math.max(1, math.floor(window / CELLS_OF_WINDOW)), cells[#cells]
-  -- If the clock runs backwards, the call is counted in the newest cell.
-  if not last or last[1] < start then
-    last = {start, 0, 0}
-    cells[#cells + 1] = last
-  end
-  last[failed and 3 or 2] = last[failed and 3 or 2] + 1
-  for at, cell in ipairs(cells) do
-    cells[at] = struct.pack('<ddd', unpack(cell))
-  end
-  redis.call('SET', calls, table.concat(cells), 'PX', ttl_until(last[1] + window))
-  return ok_sum + failed_sum + 1, failed_sum + (failed and 1 or 0)
-end
 
 local function trip(record, settings, trips_before)
   local fields = record.fields
@@ -59,8 +35,9 @@ end
 local function judge(record, settings, how)
   local fields = record.fields
   local ratio, minimum, window, _, longest = unpack(settings)
-  local calls, failed = count_end(key('calls:' .. record.scope), window, how == 'failed')
-  if calls < minimum or failed < ratio * calls then
+  local sums = tally.count(key('calls:' .. record.scope), window, how == 'failed' and FAILED or OK)
+  local calls = sums[OK] + sums[FAILED]
+  if calls < minimum or sums[FAILED] < ratio * calls then
     return false
   end
   local is_repeated = fields.trips and now - tonumber(fields.circuit_since) <= longest

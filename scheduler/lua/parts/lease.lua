@@ -66,11 +66,6 @@ function lease.has_unsettled_tokens(self)
   return not self.settled and lease.counts_tokens(self)
 end
 
--- Whether its end lets others go on: it frees slots, or may give tokens back.
-function lease.is_awaited(self)
-  return lease.has_slots(self) or lease.has_unsettled_tokens(self)
-end
-
 -- Whether the start of the task is counted anywhere but among what is released to its queue.
 function lease.dates_start(self)
   return string.find(self.charged, 'window\29', 1, true) or lease.has_slots(self)
@@ -80,13 +75,4 @@ end
 function lease.remove(self)
   redis.call('HDEL', LEASE, self.task)
   redis.call('ZREM', LEASES, self.task)
-end
-
-function lease.remove_all(leases)
-  local tasks = {}
-  for i, self in ipairs(leases) do
-    tasks[i] = self.task
-  end
-  redis.call('HDEL', LEASE, unpack(tasks))
-  redis.call('ZREM', LEASES, unpack(tasks))
 end
