@@ -9,9 +9,6 @@ from bench import Bench
 from figure import Figure
 
 from crew import Crew, wait_until
-from turgor.limits.scope import TaskScopes
-from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import HEADER_BYTES, SECOND_US, WaitingTask
 
 _LATER_S = 86_400.0
 _BATCH = 500
@@ -56,20 +53,17 @@ def _work(crew: Crew) -> None:
 
 
 def _delay(crew: Crew, tasks: int) -> None:
-    """One task as `apply_async` delays it, and copies of its message under ids of their own, many in a round trip."""
-    turgor = crew.application.turgor
-    first = crew.application.noop.apply_async((0,), countdown=_LATER_S)
-    stored = cast("bytes", crew.client.hget(turgor.keys("message"), first.id))
-    lane = Lane(turgor.broker_key(QUEUE), scopes=TaskScopes(SERVICE, "", "", ""))
-    due_us = int(crew.client.time()[0] + _LATER_S) * SECOND_US
-
-    def copy(number: int) -> WaitingTask:
-        task = f"{number:036d}"
-        message = stored[HEADER_BYTES:].replace(first.id.encode(), task.encode())
-        return WaitingTask(task, os.urandom(8), lane, message, due_us=due_us + number)
-
+    """One task as `apply_async` delays it, and copies of all that this has stored, under ids of their own."""
+    keys = crew.application.turgor.keys
+    first = crew.application.noop.apply_async((0,), countdown=_LATER_S).id.encode()
+    message = cast("bytes", crew.client.hget(keys("message"), first))
+    ((entry, due_us),) = cast("list[tuple[bytes, float]]", crew.client.zrange(keys("delayed"), 0, -1, withscores=True))
     for start in range(1, tasks, _BATCH):
-        turgor.scheduler.submit_many([copy(number) for number in range(start, min(start + _BATCH, tasks))])
+        ids = [b"%036d" % number for number in range(start, min(start + _BATCH, tasks))]
+        pipe = crew.client.pipeline(transaction=False)
+        pipe.hset(keys("message"), mapping={each: os.urandom(8) + message[8:].replace(first, each) for each in ids})
+        pipe.zadd(keys("delayed"), {entry.replace(first, each): due_us + number for number, each in enumerate(ids, start)})
+        pipe.execute()
 
 
 def _hold(crew: Crew, tasks: int) -> None:
