@@ -18,6 +18,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from inspect import cleandoc
 
+import delayed
 import enqueue
 import exactness
 import limiter
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "release": release.measure,
     "script_calls": script_calls.measure,
     "memory": memory.measure,
+    "delayed": delayed.measure,
     "throughput": throughput.measure,
     "exactness": exactness.measure,
     "neighbours": neighbours.measure,

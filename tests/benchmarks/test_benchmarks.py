@@ -10,8 +10,8 @@ import pytest
 
 from support import REPOSITORY
 
-NAMES = ("enqueue", "release", "script_calls", "memory", "throughput", "exactness", "neighbours", "order", "limiter")
-WITH_WORKERS = ("throughput", "exactness", "neighbours", "order")
+NAMES = ("enqueue", "release", "script_calls", "memory", "delayed", "throughput", "exactness", "neighbours", "order", "limiter")
+WITH_WORKERS = ("delayed", "throughput", "exactness", "neighbours", "order")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
