@@ -18,6 +18,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from inspect import cleandoc
 
+import autoscale
 import delayed
 import enqueue
 import exactness
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "neighbours": neighbours.measure,
     "order": order.measure,
     "limiter": limiter.measure,
+    "autoscale": autoscale.measure,
 }
 SERVER_VARIABLE = "TURGOR_BENCH_REDIS_URL"
 

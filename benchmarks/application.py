@@ -31,6 +31,11 @@ def _note(number: int) -> None:
 note = app.task(name="bench.note", shared=False, service=SERVICE)(_note)
 
 
+@app.task(name="bench.sleep", shared=False, service=SERVICE)
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 def _note_fence(task: Any) -> None:
     _note(MARK + task.request.get(FENCE_HEADER))
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType, TracebackType
@@ -44,14 +44,18 @@ class Crew:
         Tables as `limits.toml` has them; None for plain Celery.
     nodes, processes:
         Workers, and the processes of each.
+    options:
+        More of what the command line of a worker takes.
     """
 
-    def __init__(self, broker: str, limits: dict[str, Any] | None, *, nodes: int = 1, processes: int = 2) -> None:
+    def __init__(
+        self, broker: str, limits: dict[str, Any] | None, *, nodes: int = 1, processes: int = 2, options: Sequence[str] = ()
+    ) -> None:
         self._folder = TemporaryDirectory(prefix="turgor-bench-")
         self._journal = Path(self._folder.name, "journal")
         settings = json.dumps({"broker": broker, "limits": limits, "journal": str(self._journal)})
         self._environment = {"TURGOR_BENCH_APP": settings}
-        self._nodes, self._processes = nodes, processes
+        self._nodes, self._processes, self._options = nodes, processes, options
         self._workers: list[subprocess.Popen[bytes]] = []
         self._keys = Keys()
         self.client = Redis.from_url(broker)
@@ -140,7 +144,7 @@ class Crew:
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "celery", "-A", "application", "worker", "-n", f"node-{number}@bench"]
-        command += ["-c", str(self._processes), "--without-gossip", "--without-mingle"]
+        command += ["-c", str(self._processes), "--without-gossip", "--without-mingle", *self._options]
         path = os.pathsep.join(filter(None, [str(_HERE), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, **self._environment, "PYTHONPATH": path}
         with self._log(number).open("wb") as log:

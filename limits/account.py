@@ -101,12 +101,11 @@ class Account:
         self.line = _line_of((*(limited or self.scopes), *rank)) if self.is_asked else ""
         self.early = "".join(f"{scope} {limit.id}\x1f" if opens_early(limit) else "\x1f" for scope, limit in self.limits)
         self.opens = "\x1f".join(f"{scope} {limit.id}" for scope, limit in settled)
-        self._capacities = {unit: _smallest(self.limits, unit) for unit in Unit}
+        self._capacities = (_smallest(self.limits, Unit.REQUESTS), _smallest(self.limits, Unit.TOKENS))
 
     def check_cost(self, requests: int, tokens: int) -> None:
         """Raise `CostTooLarge` if a limit never holds as many units."""
-        for unit, cost in ((Unit.REQUESTS, requests), (Unit.TOKENS, tokens)):
-            capacity, binding = self._capacities[unit]
+        for cost, (capacity, binding) in zip((requests, tokens), self._capacities, strict=True):
             if cost > capacity:
                 raise CostTooLarge(cost, int(capacity), binding)
 

@@ -24,13 +24,11 @@ class Overflow(StrEnum):
     """What becomes of a submit that finds no room.
 
     REJECT: it is refused. SHED: the oldest of those with the lowest priority are dropped for it. BLOCK: the submitter waits.
-    COALESCE: one task waits for each key, and the caller of another one gets its result; where that does not help, REJECT.
     """
 
     REJECT = "reject"
     SHED = "shed"
     BLOCK = "block"
-    COALESCE = "coalesce"
 
 
 def _overflow(value: object) -> object:
@@ -66,7 +64,7 @@ class BacklogTable(BaseModel):
     @classmethod
     def _is_of_use(cls, overflow: Overflow, info: ValidationInfo) -> Overflow:
         capped = info.data.get("limit", 1) is not None or info.data.get("bytes", 1) is not None
-        if overflow is not Overflow.COALESCE and not capped:
+        if not capped:
             raise ValueError(f"{quote(str(overflow))} has no cap; add limit or bytes")
         return overflow
 

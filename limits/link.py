@@ -117,12 +117,13 @@ def _converse(idle: IdleConnections, packed: bytes) -> Any:
     return reply
 
 
-def _plain_pool(client: Client) -> Any:
+def _plain_pool(client: Client | AsyncClient) -> Any:
     """The pool of a client that is no cluster, is not bound to one connection and has no cache; or None."""
-    if type(client) is redis.Redis and client.connection is None and _POOLS_ARE_PLAIN:
-        pool = client.connection_pool
-        return pool if getattr(pool, "cache", None) is None else None
-    return None
+    if type(client) not in (redis.Redis, redis.asyncio.Redis) or not _POOLS_ARE_PLAIN:
+        return None
+    is_bound = client.connection is not None or getattr(client, "single_connection_client", False)
+    pool = client.connection_pool
+    return None if is_bound or getattr(pool, "cache", None) is not None else pool
 
 
 def _probe(client: Client | AsyncClient, retry: Any) -> Any:
@@ -137,20 +138,21 @@ def _probe(client: Client | AsyncClient, retry: Any) -> Any:
 
 
 class AsyncLink:
-    """`Link` for asyncio."""
+    """`Link` for asyncio. A connection belongs to an event loop, so it goes back to the pool each time."""
 
-    __slots__ = ("_owned", "client")
+    __slots__ = ("_owned", "_pool", "client")
 
     def __init__(self, client: AsyncClient | str) -> None:
         if isinstance(client, redis.Redis):
             raise TypeError("client: this client cannot be awaited; use one of redis.asyncio, or the class without Async")
         self._owned = isinstance(client, str)
         self.client = connect_async(client) if isinstance(client, str) else client
+        self._pool = _plain_pool(self.client)
 
     async def run(self, script: Script, *values: str | bytes | float) -> Any:
         """Run a script. Raises `ServerUnreachable` when nobody answers."""
         try:
-            return await script.run_async(self.client, *values)
+            return await self._call(script, *values)
         except UNREACHABLE as error:
             raise self.unreachable(error) from error
 
@@ -176,6 +178,31 @@ class AsyncLink:
     async def close(self) -> None:
         if self._owned:
             await self.client.aclose()
+
+    async def _call(self, script: Script, *values: str | bytes | float) -> Any:
+        pool = self._pool
+        if pool is None:
+            return await script.run_async(self.client, *values)
+        try:
+            return await _converse_async(pool, _pack(("EVALSHA", script.sha, 1, *values)))
+        except NoScriptError:
+            return await _converse_async(pool, _pack(("EVAL", script.source, 1, *values)))
+
+
+async def _converse_async(pool: Any, packed: bytes) -> Any:
+    connection = await pool.get_connection()
+
+    async def attempt() -> Any:
+        await connection.send_packed_command((packed,))
+        return await connection.read_response()
+
+    async def give_up(_: Exception) -> None:
+        await connection.disconnect()
+
+    try:
+        return await connection.retry.call_with_retry(attempt, give_up)
+    finally:
+        await pool.release(connection)
 
 
 AnyLink: TypeAlias = Link | AsyncLink

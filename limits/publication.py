@@ -124,7 +124,7 @@ def _as_cap(scope: str, backlog: BacklogTable) -> dict[str, str | int]:
 
 def _counted(scope: str, backlog: BacklogTable, definitions: Iterable[str]) -> str:
     """What is counted for a cap, and how. While this stays the same, so does what is counted."""
-    indexed = str(backlog.overflow) if backlog.overflow in (Overflow.SHED, Overflow.COALESCE) else ""
+    indexed = str(backlog.overflow) if backlog.overflow is Overflow.SHED else ""
     named = sorted(name for name in definitions if template_of(name) == scope and name != scope)
     return " ".join((indexed, *named))
 

@@ -39,14 +39,14 @@ def render(
     )
 
 
-def plain(survey: Survey, held: Iterable[RegulatorState | ServiceHealth] = ()) -> str:
-    """The counts as one line, for a pipe or a log; another line for each scope that is paused, closed or ailing."""
+def plain(survey: Survey, held: Iterable[RegulatorState | ServiceHealth] = (), notes: Iterable[str] = ()) -> str:
+    """The counts as one line, for a pipe or a log; another line for each note, and scope that is paused, closed or ailing."""
     closed = ", ".join(f"{_gate(gate)} {gate.opens_in_s:.1f} s" for gate in survey.gates[:4])
     line = (
-        f"waiting {survey.waiting}  delayed {survey.delayed}  in flight {survey.in_flight}  "
+        f"waiting {survey.waiting}  delayed {survey.delayed}  in flight {survey.in_flight}  {_releasing(survey)}"
         f"ready lanes {survey.ready_lanes}  closed: {closed or 'none'}"
     )
-    return "\n".join([line, *map(str, held)])
+    return "\n".join([line, *notes, *map(str, held)])
 
 
 def counts(survey: Survey) -> Text:
@@ -58,7 +58,12 @@ def counts(survey: Survey) -> Text:
         ("ready lanes", survey.ready_lanes),
     ):
         text.append(f"{label} ").append(f"{number}  ", style="bold")
-    return text
+    return text.append(_releasing(survey), style="red")
+
+
+def _releasing(survey: Survey) -> str:
+    """What waits for a broker elsewhere; it says so if that is away."""
+    return f"to be published {survey.releasing}  " if survey.releasing else ""
 
 
 def limits_table(usage: Iterable[LimitUsage]) -> Table:

@@ -1,5 +1,6 @@
 """What runs next: waiting tasks, lanes, gates and the dispatcher. Knows Redis, and no Celery."""
 
+from .backlog import Backlog, backlogs
 from .demand import Demand, LaneDemand, LimitSupply, Presence
 from .desired_workers import Binding, DesiredWorkers, desired_workers
 from .dispatcher import Dispatcher
@@ -10,6 +11,7 @@ from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, S
 from .survey import ClosedGate, Survey, WaitingLane, survey
 
 __all__ = [
+    "Backlog",
     "Binding",
     "Cancelled",
     "ClosedGate",
@@ -33,6 +35,7 @@ __all__ = [
     "TaskState",
     "WaitingLane",
     "WaitingTask",
+    "backlogs",
     "desired_workers",
     "survey",
 ]

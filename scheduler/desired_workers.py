@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from .demand import ALL_SERVICES, HORIZON_S, Demand, LaneDemand
 
@@ -78,6 +79,18 @@ class DesiredWorkers:
     def workers(self, per_worker: int) -> int:
         """The same in workers that run so many tasks at a time."""
         return math.ceil(self.desired / per_worker)
+
+    def to_dict(self, per_worker: int = 1) -> dict[str, Any]:
+        """As JSON has it, counted in workers that run so many tasks at a time."""
+        return {
+            "desired_workers": self.workers(per_worker),
+            "reason": self.reason,
+            "workers": self.processes // per_worker,
+            "running": self.running,
+            "ready": self.ready,
+            "waiting": self.waiting,
+            "releasable": round(self.releasable, 1),
+        }
 
     def share_of(self, processes: int, among: int) -> int:
         """The size that one of so many pools should have, which has `processes` now: each makes an equal part of the difference.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from ..limits.errors import TurgorError
+from ..limits.limit import SECOND_US
 from ..limits.size import format_size
 
 
@@ -26,11 +29,15 @@ class QueueFull(TurgorError):
         a message that is larger than all that may wait.
     task:
         The task that was refused.
+    block_s:
+        How long the submitter is to wait for room first: 0, unless the scope says `overflow = "block"`.
     """
 
-    def __init__(self, scope: str, unit: str, limit: int, current: int, retry_after: float, *, task: str = "") -> None:
+    def __init__(
+        self, scope: str, unit: str, limit: int, current: int, retry_after: float, *, task: str = "", block_s: float = 0.0
+    ) -> None:
         self.scope, self.unit, self.limit, self.current = scope, unit, limit, current
-        self.retry_after, self.task = retry_after, task
+        self.retry_after, self.task, self.block_s = retry_after, task, block_s
         super().__init__(scope, unit, limit, current, retry_after)
 
     def __str__(self) -> str:
@@ -45,3 +52,11 @@ class QueueFull(TurgorError):
 
 def _rebuild(values: tuple[str, str, int, int, float], task: str) -> QueueFull:
     return QueueFull(*values, task=task)
+
+
+def queue_full(task: str, reply: Sequence[Any]) -> QueueFull:
+    """What `submit.lua` replies where there is no room."""
+    scope, unit, waiting, most, retry_us, block_us = reply
+    retry_after = math.inf if int(retry_us) < 0 else int(retry_us) / SECOND_US
+    block_s = int(block_us) / SECOND_US
+    return QueueFull(scope.decode(), unit.decode(), int(most), int(waiting), retry_after, task=task, block_s=block_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +15,7 @@ from ..limits.lua import LIMITS_LUA, Client, Script
 from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
 from .demand import HORIZON_S, Demand, Presence
-from .errors import QueueFull
+from .errors import QueueFull, queue_full
 from .explanation import Explanation, explanation
 from .lane import Lane
 from .outbox import SCRIPTS as OUTBOX_SCRIPTS
@@ -25,6 +24,7 @@ from .pipeline import run_many
 SECOND_US = 1_000_000
 HEADER_BYTES = 16
 SETTLE_WITHIN_S = 30
+LOOK_AGAIN_S = 1.0
 _LUA = Path(__file__).parent / "lua"
 
 
@@ -46,7 +46,7 @@ SCRIPTS = (
     _WITHDRAW, _DISCARD_LANE, _DISCARD_DELAYED, _DEMAND, *OUTBOX_SCRIPTS,
 )  # fmt: skip
 # Stands where an expired task has the limit that held it; no limit has such a name.
-_REVOKED = "\x1drevoked"
+_REVOKED, _SHED = "\x1drevoked", b"\x1dshed "
 
 
 # Why a submit was refused.
@@ -54,12 +54,13 @@ Refusal: TypeAlias = CostTooLarge | QueueFull
 
 
 class Submitted(StrEnum):
-    """What became of a submit."""
+    """What became of a submit. EXPIRED: its deadline was over, so its caller is told, and it never runs."""
 
     RELEASED = "released"
     WAITING = "waiting"
     DELAYED = "delayed"
     KNOWN = "known"
+    EXPIRED = "expired"
 
 
 class Cancelled(StrEnum):
@@ -114,6 +115,8 @@ class WaitingTask:
         Not before this time (µs since the epoch); None for at once.
     max_wait_s:
         Seconds that it may wait once it is due; None for as long as it takes.
+    deadline_us:
+        Not after this time (µs since the epoch); None for any time.
     """
 
     task: str
@@ -124,6 +127,7 @@ class WaitingTask:
     tokens: int = 0
     due_us: int | None = None
     max_wait_s: float | None = None
+    deadline_us: int | None = None
     continues: bool = False
 
 
@@ -131,13 +135,15 @@ class WaitingTask:
 class ExpiredTask:
     """A task that was taken out and whose caller is to be told, with its envelope and the holes in it.
 
-    It waited too long (`held_by`: the limit that held it, `""` for none), or somebody `revoked` it.
+    It waited too long (`held_by`: the limit that held it, `""` for none), somebody `revoked` it, or it was dropped for others,
+    because the backlog of a scope was full (`shed_by`).
     """
 
     task: str
     held_by: str
     template: bytes
     revoked: bool = False
+    shed_by: str = ""
 
 
 class Scheduler:
@@ -194,7 +200,7 @@ class Scheduler:
         max_wait_us = "" if task.max_wait_s is None else round(task.max_wait_s * SECOND_US)
         return (
             _SUBMIT, self._realm, now_us, task.task, task.token, task.lane.name, task.weight, task.tokens,
-            due_us, max_wait_us, int(task.continues), task.template, self._claim_within_us,
+            due_us, max_wait_us, "" if task.deadline_us is None else task.deadline_us, int(task.continues), task.template, self._claim_within_us,
         )  # fmt: skip
 
     @staticmethod
@@ -204,10 +210,18 @@ class Scheduler:
             cost, capacity, scope, limit = reply[1:]
             raise CostTooLarge(int(cost), int(capacity), f"{scope.decode()} {limit.decode()}", task=task.task)
         if status == "full":
-            scope, unit, waiting, most, retry_us = reply[1:]
-            retry_after = math.inf if int(retry_us) < 0 else int(retry_us) / SECOND_US
-            raise QueueFull(scope.decode(), unit.decode(), int(most), int(waiting), retry_after, task=task.task)
+            raise queue_full(task.task, reply[1:])
         return Submitted(status)
+
+    def wait_for_room(self, refused: QueueFull, within_s: float) -> bool:
+        """Wait until a refused task may find room; False if its scope does not want that, or the time is over.
+
+        Others may be faster, so true means no more than to try again.
+        """
+        if refused.block_s <= 0 or within_s <= 0:
+            return False
+        self.client.blpop([self.keys(f"room:{refused.scope}")], timeout=min(within_s, LOOK_AGAIN_S))
+        return True
 
     def dispatch(self, budget: int = 50, *, now_us: int | str = "") -> Dispatched:
         """Release what may run now, in at most `budget` attempts."""
@@ -233,8 +247,8 @@ class Scheduler:
         if not self.client.set(self.keys(f"settling:{task}"), 1, nx=True, ex=SETTLE_WITHIN_S):
             return None
         reason, _, stored = record.partition(b"\x1e")
-        revoked = reason == _REVOKED.encode()
-        return ExpiredTask(task, "" if revoked else reason.decode(), stored[HEADER_BYTES:], revoked)
+        revoked, shed_by = reason == _REVOKED.encode(), reason.removeprefix(_SHED).decode() if reason.startswith(_SHED) else ""
+        return ExpiredTask(task, "" if revoked or shed_by else reason.decode(), stored[HEADER_BYTES:], revoked, shed_by)
 
     def settle(self, task: str) -> None:
         """Forget an expired task, once its caller knows."""

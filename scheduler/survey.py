@@ -34,7 +34,7 @@ class ClosedGate:
 class Survey:
     """One moment of a realm.
 
-    `waiting`, `delayed` and `in_flight` count tasks; `ready_lanes` counts lanes. `lanes` and `gates`
+    `waiting`, `delayed` and `in_flight` count tasks, `releasing` those in flight that are yet to be published; `ready_lanes` counts lanes. `lanes` and `gates`
     hold at most as many as were asked for, the next to move first.
     """
 
@@ -46,6 +46,7 @@ class Survey:
     lanes: tuple[WaitingLane, ...]
     unclaimed: dict[str, int]
     capacity: dict[str, int]
+    releasing: int = 0
 
 
 def survey(client: Client, keys: Keys, *, most: int = 20) -> Survey:
@@ -59,8 +60,9 @@ def survey(client: Client, keys: Keys, *, most: int = 20) -> Survey:
     pipe.zrange(keys("wakes"), 0, most - 1, withscores=True)
     pipe.hgetall(keys("unclaimed"))
     pipe.hgetall(keys("ahead"))
+    pipe.zcard(keys("releasing"))
     pipe.time()
-    messages, delayed, in_flight, ready_lanes, ready, wakes, unclaimed, ahead, (seconds, micros) = pipe.execute()
+    messages, delayed, in_flight, ready_lanes, ready, wakes, unclaimed, ahead, releasing, (seconds, micros) = pipe.execute()
     now_us = seconds * SECOND_US + micros
     gates, parked = _gates(client, keys, wakes, now_us, most)
     places = [(name.decode(), "") for name in ready] + parked
@@ -73,6 +75,7 @@ def survey(client: Client, keys: Keys, *, most: int = 20) -> Survey:
         lanes=_lanes(client, keys, places[:most]),
         unclaimed=_counts(unclaimed),
         capacity=_counts(ahead),
+        releasing=releasing,
     )
 
 

@@ -57,15 +57,19 @@ class Batch:
         Raises what the client raises; then it may be asked again.
         """
         refused: dict[int, Refusal | ServiceUnderPressure] = {**self._shed}
+        given_up: set[str] = set()
         answers = scheduler.submit_many([task for _, task, _ in self._tasks])
         for (call, _, submit), answer in zip(self._tasks, answers, strict=True):
-            if isinstance(answer, QueueFull):
+            if isinstance(answer, QueueFull) and (answer.block_s == 0 or answer.scope in given_up):
                 refused[call] = answer
-            elif isinstance(answer, CostTooLarge):
+            elif isinstance(answer, (CostTooLarge, QueueFull)):
                 try:
-                    submit()  # an estimate is made anew, and may fit
-                except (CostTooLarge, QueueFull) as error:
+                    submit()  # an estimate is made anew, and may fit; where there is no room, it waits
+                except CostTooLarge as error:
                     refused[call] = error
+                except QueueFull as error:
+                    refused[call] = error
+                    given_up.add(error.scope)
         self._tasks.clear()
         self._shed.clear()
         return refused

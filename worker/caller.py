@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..limits.token_budget import TokenBudget
 
 _INHERITED = ("loop", "loop_type")
-_KEPT_BY_RETRIES = ("service", "endpoint", "weight", "tokens", "max_wait")
+_KEPT_BY_RETRIES = ("service", "endpoint", "weight", "tokens", "max_wait", "deadline")
 OPTIONS = (*_INHERITED, "priority", *_KEPT_BY_RETRIES)
 ORIGIN_HEADER = "tokens_are"
 HEADERS = (*OPTIONS, ORIGIN_HEADER)
@@ -53,6 +53,7 @@ class Call:
     tokens: int | None
     priority: int | None
     max_wait: float | None = None
+    deadline: float | None = None
     tokens_are: TokensAre | None = None
 
     @property
@@ -81,6 +82,7 @@ class Call:
             tokens=headers.get("tokens"),
             priority=headers.get("priority"),
             max_wait=headers.get("max_wait"),
+            deadline=headers.get("deadline"),
         )
 
     def reserving(self, budget: TokenBudget, learned: int | None) -> Call:
@@ -101,6 +103,7 @@ class Call:
             "tokens": self.tokens,
             ORIGIN_HEADER: self.tokens_are,
             "max_wait": self.max_wait,
+            "deadline": self.deadline,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -142,6 +145,7 @@ def take_call(app: Celery, name: str, headers: dict[str, Any], options: dict[str
         tokens=None if (tokens := find("tokens", None)) is None else _whole("tokens", tokens, at_least=0),
         priority=None if priority is None else check_priority(priority),
         max_wait=_seconds("max_wait", find("max_wait", None)),
+        deadline=_moment("deadline", find("deadline", None)),
     )
 
 
@@ -169,4 +173,19 @@ def _seconds(option: str, value: Any) -> float | None:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{option}={value!r}: give a positive number of seconds")
+    return value
+
+
+def _moment(option: str, value: Any) -> float | None:
+    """Seconds since the epoch."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(
+                f"{option}={value!r}: without a time zone it may be any time; give one, such as datetime.now(UTC) + timedelta(minutes=5)"
+            )
+        return value.timestamp()
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{option}={value!r}: give a datetime with its time zone, or seconds since the epoch")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ..limits.errors import CostTooLarge, TurgorError
@@ -121,16 +122,50 @@ class BatchRefused(TurgorError):
         super().__init__(f"{len(refused)} of {len(results)} calls are refused; call {first}: {why}")
 
 
-class WaitTimeout(TurgorError):
-    """A task waited longer than its `max_wait` allows, so it never ran and spent nothing.
+class TaskShed(TurgorError):
+    """A waiting task was dropped for new work, because no more may wait. It never ran and spent nothing.
 
-    Raise `max_wait`, give the task a higher priority, or raise the limit that held it.
+    Those that rank lowest go first, and of these those that have waited longest: give it a higher priority, or raise the
+    `backlog` of the scope.
+
+    Attributes
+    ----------
+    task:
+        Its name.
+    scope:
+        Where there was no room, such as `service:llm_api`.
     """
 
-    def __init__(self, task: str, max_wait_s: float | None = None, held_by: str = "") -> None:
-        self.task, self.max_wait_s, self.held_by = task, max_wait_s, held_by
-        super().__init__(task, max_wait_s, held_by)
+    def __init__(self, task: str, scope: str = "") -> None:
+        self.task, self.scope = task, scope
+        super().__init__(task, scope)
 
     def __str__(self) -> str:
+        return f"{self.task} was dropped for new work: the backlog of {self.scope} was full"
+
+
+class WaitTimeout(TurgorError):
+    """A task waited longer than its `max_wait` allows, or until its `deadline`, so it never ran and spent nothing.
+
+    Give it more time or a higher priority, or raise the limit that held it.
+
+    Attributes
+    ----------
+    task:
+        Its name.
+    max_wait_s, deadline:
+        The bounds that it had: seconds, and seconds since the epoch. None for none.
+    held_by:
+        The limit that held it then, such as `service:llm_api requests/1m`; `""` for none.
+    """
+
+    def __init__(self, task: str, max_wait_s: float | None = None, held_by: str = "", deadline: float | None = None) -> None:
+        self.task, self.max_wait_s, self.held_by, self.deadline = task, max_wait_s, held_by, deadline
+        super().__init__(task, max_wait_s, held_by, deadline)
+
+    def __str__(self) -> str:
+        bounds = [f"for more than {self.max_wait_s} s"] if self.max_wait_s is not None else []
+        if self.deadline is not None:
+            bounds.append(f"until its deadline, {datetime.fromtimestamp(self.deadline, UTC).isoformat(timespec='milliseconds')}")
         held = f", held by {self.held_by}" if self.held_by else ""
-        return f"{self.task} waited for more than {self.max_wait_s} s{held}"
+        return f"{self.task} waited {' or '.join(bounds) or 'too long'}{held}"

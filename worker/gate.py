@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -158,7 +159,11 @@ class Gate:
         if limited:
             options["priority"] = call.priority
         headers["eta"] = None
-        return GateProducer(producer, self._turgor, call, limited=limited, due_us=due_us, continues=repeats(headers))
+        expires, zone = headers.get("expires"), self._turgor.app.timezone
+        expires_us = _due_us(expires, zone) if expires else None
+        return GateProducer(
+            producer, self._turgor, call, limited=limited, due_us=due_us, expires_us=expires_us, continues=repeats(headers)
+        )
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -216,10 +221,20 @@ class GateProducer:
     """Stands in for kombu's producer for one task: its message goes to the scheduler, anything else to the broker."""
 
     def __init__(
-        self, producer: Producer | Batch, turgor: Turgor, call: Call, *, limited: bool, due_us: int | None, continues: bool
+        self,
+        producer: Producer | Batch,
+        turgor: Turgor,
+        call: Call,
+        *,
+        limited: bool,
+        due_us: int | None,
+        expires_us: int | None,
+        continues: bool,
     ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
         self._limited, self._due_us, self._continues = limited, due_us, continues
+        deadline_us = None if call.deadline is None else round(call.deadline * SECOND_US)
+        self._deadline_us = min((each for each in (deadline_us, expires_us) if each is not None), default=None)
         self.receipt: Receipt | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -269,24 +284,39 @@ class GateProducer:
         policy = retry_policy or {} if retry else None
 
         def submit() -> None:
-            while True:
-                try:
-                    return self._submit(waiting(), policy)
-                except QueueFull:
-                    if self._continues or not goes_on():
-                        raise
-                    self._continues = True
-                except CostTooLarge as error:
-                    if self._call.tokens_are is None or error.cost != self._call.tokens:
-                        raise
-                    # The limit was lowered since the estimate was made.
-                    self._call = replace(self._call, tokens=error.capacity)
-                    headers.update(self._call.headers)
+            self._submit_until_decided(waiting, policy, headers)
 
         if isinstance(self._producer, Batch):
             self._producer.add(waiting(), submit)
         else:
             submit()
+
+    def _submit_until_decided(
+        self, waiting: Callable[[], WaitingTask], policy: dict[str, Any] | None, headers: dict[str, Any]
+    ) -> None:
+        give_up_at: float | None = None
+        while True:
+            try:
+                return self._submit(waiting(), policy)
+            except QueueFull as full:
+                give_up_at = give_up_at or time.monotonic() + full.block_s
+                if goes_on():
+                    self._continues = True
+                elif not self._has_waited(full, give_up_at - time.monotonic()):
+                    raise
+            except CostTooLarge as error:
+                if self._call.tokens_are is None or error.cost != self._call.tokens:
+                    raise
+                # The limit was lowered since the estimate was made.
+                self._call = replace(self._call, tokens=error.capacity)
+                headers.update(self._call.headers)
+
+    def _has_waited(self, full: QueueFull, within_s: float) -> bool:
+        """Whether there may be room by now, after a wait for it if the scope wants that."""
+        try:
+            return self._turgor.scheduler.wait_for_room(full, within_s)
+        except UNREACHABLE:  # the next try says so, as the publish policy wants it
+            return True
 
     def _waiting(self, template: bytes, task: str, queue: str) -> WaitingTask:
         return WaitingTask(
@@ -298,6 +328,7 @@ class GateProducer:
             tokens=self._call.tokens or 0,
             due_us=self._due_us,
             max_wait_s=self._call.max_wait,
+            deadline_us=self._deadline_us,
             continues=self._continues,
         )
 

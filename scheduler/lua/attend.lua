@@ -85,6 +85,11 @@ for i = 1, #shares, 2 do
     lane.touch(each)
   end
 end
-advance(BUDGET, tonumber(claim_within_us))
+-- If nobody dispatched for a while, work that has waited too long is taken out first.
+if redis.call('ZCOUNT', key('deadlines'), '-inf', whole(now)) > 0 then
+  alarm.set(now)
+else
+  advance(BUDGET, tonumber(claim_within_us))
+end
 save()
 return #shares / 2

@@ -18,7 +18,7 @@ for _, entry in ipairs(entries) do
     local lane_name, element = lane.from_entry(entry)
     local each = lane.cost(element)
     local message = memory.forget(each.task, lane_name, each.weight, each.tokens_text)
-    capped.leave(lane.at(lane_name).scopes, each.task, #message, lane_name)
+    capped.leave(lane.at(lane_name).scopes, lane_name, element, each.task, #message)
     gone = gone + 1
   end
 end

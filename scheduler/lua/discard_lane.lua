@@ -26,7 +26,7 @@ end
 for i = first, gone do
   local each = lane.cost(elements[i])
   local message = memory.forget(each.task, lane_name, each.weight, each.tokens_text)
-  capped.leave(lane.at(lane_name).scopes, each.task, #message, lane_name)
+  capped.leave(lane.at(lane_name).scopes, lane_name, elements[i], each.task, #message)
 end
 if first == 2 then
   local head = lane.cost(elements[1])

@@ -16,13 +16,14 @@
 -- ARGV tokens: token units
 -- ARGV due_us: not before this time; '' for at once
 -- ARGV max_wait_us: how long it may wait once it is due; '' for as long as it takes
+-- ARGV deadline_us: not after this time; '' for any time
 -- ARGV continues: 1 if it goes on with work that was accepted before, so that it finds room everywhere; else 0
 -- ARGV template: the envelope with its two holes
 -- ARGV claim_within_us: how long a release may stay unclaimed
 --
--- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known',
--- {'too_large', units, capacity, scope, limit}, or {'full', scope, unit, waiting, cap, retry_us}: 'tasks' or
--- 'bytes', how much waits, how much may, and when there may be room; -1 for never. Only 'known', 'too_large' and
+-- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known', 'expired' (accepted after its deadline),
+-- {'too_large', units, capacity, scope, limit}, or {'full', scope, unit, waiting, cap, retry_us, block_us}: 'tasks' or
+-- 'bytes', how much waits, how much may, when there may be room (-1 for never), and how long the submitter is to wait for it. Only 'known', 'too_large' and
 -- 'full' store nothing.
 local BUDGET = 4
 
@@ -35,11 +36,13 @@ local message = token .. struct.pack('<d', due) .. template
 
 -- A task that joins others in their lane needs no more than this: they are tried before it. The lane
 -- counts once, and that there are caps counts twice.
-local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == ''
-local found = plain and redis.call('EXISTS', key('lane:' .. lane_name), key('capped'), key('capped'))
+local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == '' and deadline_us == ''
+local lane_key, caps = key('lane:' .. lane_name), key('capped')
+local found = plain and redis.call('EXISTS', lane_key, caps, caps)
+local element = weight .. '\31' .. tokens .. '\31' .. task
 local function join()
   redis.call('HSET', key('message'), task, message)
-  redis.call('RPUSH', key('lane:' .. lane_name), weight .. '\31' .. tokens .. '\31' .. task)
+  redis.call('RPUSH', lane_key, element)
   return {'waiting'}
 end
 if found == 1 then
@@ -50,8 +53,15 @@ end
 -- include: capped.lua
 definitions.use_current()
 local group, own = scopes.of_lane(lane_name)
+local function enter_backlog()
+  if own.capped and continues == '1' then
+    capped.counts().enter(own.capped, task, #message)
+  elseif own.capped then
+    capped.counts().enter_new(own.capped, lane_name, element, task, #message, due)
+  end
+end
 if found == 3 and not (own.capped and capped.counts().full(own.capped, #message)) then
-  capped.enter(own, task, #message)
+  enter_backlog()
   capped.save()
   return join()
 end
@@ -102,7 +112,9 @@ local function release_at_once()
   end
 end
 
-if due == now and max_wait_us == '' and nobody_is_before() then
+local is_bounded = max_wait_us ~= '' or deadline_us ~= ''
+local ends_at = math.min(due + (tonumber(max_wait_us) or math.huge), tonumber(deadline_us) or math.huge)
+if due == now and not is_bounded and nobody_is_before() then
   local _, refusing = ledger.last_to_allow(own, cost)
   if not refusing then
     release_at_once()
@@ -112,25 +124,36 @@ end
 
 -- include: advance.lua
 -- include on demand: overflow.lua
+if ends_at <= now then
+  redis.call('HSET', key('message'), task, message)
+  redis.call('HSET', key('expired'), task, '\30' .. memory.forget(task, lane_name, weight, tokens))
+  alarm.set(now)
+  alarm.save()
+  return {'expired'}
+end
+local refusal, has_shed
 if own.capped and continues ~= '1' then
-  local refusal = load_overflow().refusal(lane.at(lane_name), cost, #message, due)
-  if refusal then
-    return refusal
-  end
+  refusal, has_shed = load_overflow().settle(lane.at(lane_name), cost, #message, due)
+end
+if refusal then
+  return refusal
 end
 redis.call('HSET', key('message'), task, message)
-capped.enter(own, task, #message)
-local element = lane.element(weight, tokens, task)
+enter_backlog()
 local entry = lane.entry(lane_name, element)
-if max_wait_us ~= '' then
-  redis.call('ZADD', key('deadlines'), whole(due + tonumber(max_wait_us)), entry)
-  alarm.set(due + tonumber(max_wait_us))
+if is_bounded then
+  redis.call('ZADD', key('deadlines'), whole(ends_at), entry)
+  alarm.set(ends_at)
 end
 if due > now then
   redis.call('ZADD', key('delayed'), whole(due), entry)
   alarm.set(due)
-  alarm.save()
-  capped.save()
+  if has_shed then
+    save()
+  else
+    alarm.save()
+    capped.save()
+  end
   return {'delayed'}
 end
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 
 from limit_calls import START_US
 from turgor.limits import (
@@ -178,6 +180,38 @@ def test_a_burst_of_tasks_asks_once_for_the_limits(run: Callable[[Work], None], 
 
         assert {config.digest for config in configs} == {LimitsConfig.load(LIMITS).digest}
         assert asked == 1
+
+    run(work)
+
+
+def test_a_connection_that_the_server_closed_is_replaced_and_the_call_counts_once(
+    server_url: str, redis_client: Redis, realm: str
+) -> None:
+    async def main() -> None:
+        async with AsyncRedis.from_url(server_url, retry=AsyncRetry(NoBackoff(), 1)) as client:
+            limiter = AsyncLimiter(client, "api", realm=realm, requests_per_minute=10)
+            await limiter.check_and_consume()
+            redis_client.client_kill_filter(_type="normal", skipme=True)
+            redis_client.script_flush()
+
+            assert (await limiter.check_and_consume()).remaining == 8
+
+    asyncio.run(main())
+
+
+def test_the_reply_to_a_cancelled_call_is_not_taken_for_that_of_the_next(
+    run: Callable[[Work], None], redis_client: Redis, realm: str
+) -> None:
+    async def work(client: AsyncRedis) -> None:
+        limiter = AsyncLimiter(client, "api", realm=realm, requests_per_minute=10)
+        other = AsyncLimiter(client, "other", realm=realm, requests_per_minute=5_000)
+        await limiter.check_and_consume()
+        redis_client.client_pause(300)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(limiter.check_and_consume(), 0.05)
+
+        assert (await other.check_and_consume()).remaining == 4_999
+        assert (await limiter.check_and_consume()).remaining <= 8
 
     run(work)
 

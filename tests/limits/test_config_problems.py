@@ -52,7 +52,7 @@ def problems_in(text: str) -> list[str]:
         ("token_limits = 5", "token_limits: 5 is not allowed; use a table, such as { per_minute = 100_000 }"),
         ("backlog = 5", "backlog: 5 is not allowed; use a table, such as { limit = 10_000 }"),
         ("backlog = {limit = 0}", "backlog.limit: 0 is not allowed; use a whole number of at least 1"),
-        ("backlog = {limits = 5, overflow = 'coalesce'}", "backlog.limits: unknown key; did you mean 'limit'?"),
+        ("backlog = {limits = 5, bytes = 5}", "backlog.limits: unknown key; did you mean 'limit'?"),
         ("backlog = {}", "backlog.overflow: 'reject' has no cap; add limit or bytes"),
         (
             "backlog = {bytes = '5 apples'}",
@@ -61,7 +61,7 @@ def problems_in(text: str) -> list[str]:
         ("backlog = {bytes = 0}", "backlog.bytes: 0 is not allowed; use a whole number of bytes, or a size such as '64MB'"),
         (
             "backlog = {limit = 5, overflow = 'drop'}",
-            "backlog.overflow: 'drop' is not allowed; use 'reject', 'shed', 'block' or 'coalesce'",
+            "backlog.overflow: 'drop' is not allowed; use 'reject', 'shed' or 'block'",
         ),
         (
             "backlog = {limit = 5, block_for = 5}",

@@ -38,7 +38,7 @@ FOR_EVER = {
     "emptied",
     "outbox_bell",
 }
-FOR_A_WHILE = {"done", "limit", "limits", "parked", "regulator", "regulators", "workers"}
+FOR_A_WHILE = {"done", "limit", "limits", "parked", "room", "wanted", "regulator", "regulators", "workers"}
 
 
 def compare(model: Model, state: State) -> None:

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from turgor.limits.backlog_table import Overflow
 from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.scheduler.lane import Lane
@@ -72,6 +73,7 @@ class Model:
         self.ageing_us = 0  # in which waiting work gains a priority level; 0 for never
         self.tasks: dict[str, WaitingTask] = {}
         self.since: dict[str, int] = {}
+        self.kept: set[str] = set()  # what was released once, or continues other work: it is never dropped
         self.lanes: dict[str, list[str]] = {}
         self.delayed: list[str] = []
         self.expires_us: dict[str, int] = {}
@@ -115,13 +117,24 @@ class Model:
             self._settle(state)
             return
         assert known is not True, f"{task.task} was accepted twice"
-        if status is not Submitted.RELEASED and not task.continues:
+        if status not in (Submitted.RELEASED, Submitted.EXPIRED) and not task.continues and state.expired == self.expired:
             assert not self.without_room(task), f"{task.task} was accepted, and there was no room"
         self.tasks[task.task] = task
+        self.kept.discard(task.task)
+        if task.continues:
+            self.kept.add(task.task)
         self.since[task.task] = max(self.now_us, task.due_us or 0)
-        if task.max_wait_s is not None:
-            due_us = max(self.now_us, task.due_us or 0)
-            self.expires_us[task.task] = due_us + round(task.max_wait_s * SECOND_US)
+        self._shed(task, state)
+        expires_us = self._expires_us(task)
+        if expires_us <= self.now_us:
+            assert status is Submitted.EXPIRED
+            self.gone[task.token] = self.now_us
+            self.expired.add(task.task)
+            del self.tasks[task.task], self.since[task.task]
+            self._settle(state)
+            return
+        if expires_us < math.inf:
+            self.expires_us[task.task] = int(expires_us)
         if task.due_us is not None and task.due_us > self.now_us:
             assert status is Submitted.DELAYED
             self.delayed.append(task.task)
@@ -130,6 +143,37 @@ class Model:
         self._settle(state)
         if status is not Submitted.DELAYED:
             assert (status is Submitted.RELEASED) == (task.task in self.flights)
+
+    def _shed(self, task: WaitingTask, state: State) -> None:
+        """What was dropped for the task ranks below it and below all that it could have been instead."""
+        shed = state.expired - self.expired - {task.task}
+        for name in shed:
+            assert self.without_room(task), f"{name} was dropped for {task.task}, and there was room"
+            assert name not in self.kept, f"{name} had been released, or continues other work"
+            assert self.tasks[name].lane.priority <= task.lane.priority
+        full = {scope for scope, cap in self.accounts.caps_of(task.lane) if cap.overflow is Overflow.SHED} & {
+            *self.without_room(task)
+        }
+        for scope in full if len(shed) == 1 and len(full) == 1 else ():
+            rivals = [
+                name
+                for name, other in self.tasks.items()
+                if name != task.task and name not in self.flights and name not in self.kept
+                and scope in (each for each, _ in self.accounts.caps_of(other.lane))
+            ]  # fmt: skip
+            least = min(map(self._worth, rivals))
+            assert state.filling or all(self._worth(name) == least for name in shed), f"{shed} was dropped"
+        for name in shed:
+            self._leave(name)
+            self.expired.add(name)
+
+    def _worth(self, name: str) -> tuple[int, int]:
+        return self.tasks[name].lane.priority, self.since[name] // 16
+
+    def _expires_us(self, task: WaitingTask) -> float:
+        """Until when it may wait."""
+        due_us, wait_us = max(self.now_us, task.due_us or 0), round((task.max_wait_s or 0) * SECOND_US) or math.inf
+        return min(due_us + wait_us, math.inf if task.deadline_us is None else task.deadline_us)
 
     def refused(self, task: WaitingTask, state: State) -> None:
         """A submit found no room. Somewhere there was none."""
@@ -395,6 +439,7 @@ class Model:
         assert waiting[:1] == [task.task], f"{task.task} was released, and {waiting[:1]} is first in its lane"
         del waiting[0]
         self.regulators.release(task)
+        self.kept.add(task.task)
         flight = Flight(task, fence, self.now_us + self._claim_within_us, self.accounts.release(task), self.now_us)
         self.flights[task.task] = flight
         unclaimed = self.unclaimed().get(task.lane.queue, 0)

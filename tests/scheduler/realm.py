@@ -121,11 +121,14 @@ class Realm:
         tokens: int = 0,
         due_in_s: float | None = None,
         max_wait_s: float | None = None,
+        deadline_in_s: float | None = None,
         continues: bool = False,
         token: bytes | None = None,
     ) -> WaitingTask:
         due_us = None if due_in_s is None else self.now_us + round(due_in_s * SECOND_US)
-        return WaitingTask(name, token or next(self._tokens), to, template(name), weight, tokens, due_us, max_wait_s, continues)
+        deadline_us = None if deadline_in_s is None else self.now_us + round(deadline_in_s * SECOND_US)
+        bounds = (due_us, max_wait_s, deadline_us)
+        return WaitingTask(name, token or next(self._tokens), to, template(name), weight, tokens, *bounds, continues)
 
     def submit(self, name: str, to: Lane, **options: Any) -> Submitted:
         """Submit a new task; the options are those of `task`."""

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from support import wait_until
+from turgor.limits.config import LimitsConfig
+from turgor.scheduler.backlog import backlogs
 from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import Scheduler
@@ -158,3 +161,67 @@ def test_a_batch_says_which_of_its_tasks_found_no_room(redis_client: Redis) -> N
     assert [str(answer) for answer in answers[:3]] == ["released", "waiting", "waiting"]
     assert isinstance(answers[3], QueueFull)
     assert answers[3].task == "d"
+
+
+def test_submitters_that_wait_for_room_are_called_one_for_each_place(redis_client: Redis, server_url: str) -> None:
+    realm = Realm(redis_client, api(limit=2, overflow="block", block_for="30s"))
+    for name in ("first", "a", "b"):
+        realm.submit(name, lane("api"))
+    tries: list[str] = []
+
+    def submit(name: str) -> None:
+        task = realm.task(name, lane("api"))
+        with Redis.from_url(server_url) as client:
+            scheduler = Scheduler(client, realm.keys)
+            while True:
+                tries.append(name)
+                try:
+                    scheduler.submit(task, now_us=realm.now_us)
+                except QueueFull as full:
+                    scheduler.wait_for_room(full, 20)
+                else:
+                    return
+
+    threads = [threading.Thread(target=submit, args=(name,)) for name in names(SUBMITTERS)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(set(tries)) == SUBMITTERS, description="all have tried")
+    gone: set[str] = set()
+    while len(gone) < SUBMITTERS + 2:
+        waiting = realm.state().lanes.get(lane("api").name, [])
+        assert len(waiting) <= 2
+        for name in waiting[:1]:
+            realm.cancel(name, lane("api"))
+            gone.add(name)
+    for thread in threads:
+        thread.join()
+    assert gone == {"a", "b", *names(SUBMITTERS)}
+    assert realm.state().backlog == {}
+    assert len(tries) < 10 * SUBMITTERS
+
+
+def test_what_waits_is_shown_beside_its_cap(redis_client: Redis) -> None:
+    limits = {**api(limit=4, bytes=10 * BYTES), "loops": {"*": {"backlog": {"limit": 2}}}}
+    realm = Realm(redis_client, limits)
+    realm.submit("first", lane("api"))
+    for name in names(2):
+        realm.submit(name, lane("api", loop="a"))
+    found = backlogs(redis_client, realm.keys, LimitsConfig.load(limits))
+    assert [str(each) for each in found] == [
+        f"loop:a: 2 of 2 tasks, {2 * BYTES}B wait",
+        f"service:api: 2 of 4 tasks, {2 * BYTES}B of {10 * BYTES}B wait",
+    ]
+    assert [each.pressure for each in found] == [1.0, 0.5]
+
+
+def test_a_cap_that_is_filled_knows_what_it_may_drop(redis_client: Redis) -> None:
+    realm = Realm(redis_client, {"services": {"api": {"requests_per_day": 1}}})
+    for name in ("first", "a", "b", "c", "retry~1.0"):
+        realm.submit(name, lane("api"))
+        realm.tick(1)
+    realm.publish(api(limit=3, overflow="shed"))
+    dispatch_until_counted(realm)
+    realm.submit("z", lane("api"))
+    state = realm.state()
+    assert state.expired == {"a", "b"}
+    assert state.backlog["service:api"][0] == 3

@@ -62,7 +62,10 @@ def is_possible(table: dict[str, Any]) -> bool:
 
 counts = st.integers(1, 5)
 windows = st.fixed_dictionaries({"limit": counts, "per": st.sampled_from(["1s", "7s", "60s"])}).map(lambda window: [window])
-backlogs = st.fixed_dictionaries({"limit": st.integers(1, 6)}, optional={"bytes": st.sampled_from([100, 300])})
+backlogs = st.fixed_dictionaries(
+    {"limit": st.integers(1, 6)},
+    optional={"bytes": st.sampled_from([100, 300]), "overflow": st.sampled_from(["reject", "shed", "shed", "block"])},
+)
 shares = st.sampled_from([0.1, 0.4])
 tables = st.fixed_dictionaries(
     {},
@@ -198,6 +201,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._submit(
             self.realm.task(f"t{len(self.made)}", self._lane(number), due_in_s=after_us / SECOND_US, max_wait_s=max_wait_s)
         )
+
+    @rule(
+        number=numbers, deadline_us=st.sampled_from([-1, 1, 1_000_000, 30_000_000]), after_us=st.sampled_from([None, 1_100_000])
+    )
+    def submit_until(self, number: int, deadline_us: int, after_us: int | None) -> None:
+        due_in_s = None if after_us is None else after_us / SECOND_US
+        bounds = {"due_in_s": due_in_s, "deadline_in_s": deadline_us / SECOND_US}
+        self._submit(self.realm.task(f"t{len(self.made)}", self._lane(number), **bounds))
 
     @precondition(lambda self: self.made)
     @rule(number=numbers, other_token=st.booleans(), max_wait_s=max_waits)
@@ -500,6 +511,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.settle()
         self.realm.tick(24 * 3600)
         self._dispatch_all()
+        # What a publisher took, and died before it said so, leaves when the next one looks.
+        self.publish_releases(100, "", False)
         check_empty(self.model)
 
 

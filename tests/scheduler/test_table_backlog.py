@@ -140,9 +140,9 @@ def test_counting(case: Case, redis_client: Redis) -> None:
         [submit_all("a", "b")],
     ),
     Case(
-        "the widest full scope is named",
+        "the narrowest full scope is named",
         refused("z"),
-        full("global", "1 tasks", "1 tasks", "60"),
+        full("service:api", "1 tasks", "1 tasks", "60"),
         {"global": {"backlog": {"limit": 1}}, **api(limit=1)},
         [submit_all("a", "b")],
     ),
@@ -200,6 +200,99 @@ def test_counting(case: Case, redis_client: Redis) -> None:
     ),
 )
 def test_no_room(case: Case, redis_client: Redis) -> None:
+    case.run(redis_client)
+
+
+def shed(limit: int = 2, **others: Any) -> dict[str, Any]:
+    return api(limit=limit, overflow="shed", **others)
+
+
+def dropped(realm: Realm) -> dict[str, str]:
+    return {each.task: each.shed_by for each in realm.scheduler.expired()}
+
+
+@table(
+    Case(
+        "of those with the lowest priority the one that waits longest is dropped for a new task",
+        submit("z"),
+        WAITING,
+        shed(3),
+        [submit("a"), submit("h", "api high"), tick(1), submit("b"), tick(1), submit("c")],
+        {"lanes": {"api": "c z", "api high": "h"}, "expired": ["b"], "messages": ["a", "c", "h", "z"], "bell": True},
+    ),
+    Case(
+        "a lower priority goes before one that waits longer",
+        submit("z"),
+        WAITING,
+        shed(),
+        [submit_all("a", "b"), tick(1), submit("l", "api low")],
+        {"lanes": {"api": "b z"}, "expired": ["l"]},
+    ),
+    Case(
+        "a task that ranks below all that waits is refused itself",
+        refused("z", "api low"),
+        full("service:api", "2 tasks", "2 tasks", "60"),
+        shed(),
+        [submit_all("a", "b", "c")],
+        {"expired": [], "lanes": {"api": "b c"}},
+    ),
+    Case(
+        "a delayed task is dropped like any other, the last that is due last",
+        submit("z", due_in_s=5),
+        DELAYED,
+        shed(),
+        [submit("d", due_in_s=60), submit("e", due_in_s=30)],
+        {"expired": ["e"], "delayed": ["z", "d"], "backlog": {"service:api": (2, 2 * ONE_BYTES)}},
+    ),
+    Case(
+        "what was released once is never dropped",
+        refused("z"),
+        full("service:api", "1 tasks", "1 tasks", "60.2"),
+        shed(1),
+        [submit("a"), claim("a"), put_back("a")],
+        {"expired": []},
+    ),
+    Case(
+        "nor is what continues accepted work",
+        refused("z"),
+        full("service:api", "1 tasks", "1 tasks", "60"),
+        shed(1),
+        [submit("a"), submit("b", continues=True)],
+        {"expired": []},
+    ),
+    Case(
+        "a message makes room for its bytes",
+        submit("z"),
+        WAITING,
+        shed(5, bytes=2 * ONE_BYTES),
+        [submit_all("a", "b", "c")],
+        {"expired": ["b"], "lanes": {"api": "c z"}},
+    ),
+    Case(
+        "where a wider scope is full as well, one task makes room in both",
+        submit("z"),
+        WAITING,
+        {"global": {"backlog": {"limit": 2}}, **shed()},
+        [submit_all("a", "b", "c")],
+        {"expired": ["b"], "lanes": {"api": "c z"}},
+    ),
+    Case(
+        "nobody is dropped for a task that is refused elsewhere",
+        refused("z"),
+        full("global", "2 tasks", "2 tasks", "60"),
+        {"global": {"backlog": {"limit": 2}}, **shed(5)},
+        [submit_all("a", "b", "c")],
+        {"expired": [], "lanes": {"api": "b c"}},
+    ),
+    Case(
+        "the caller of a dropped task is told where there was no room",
+        dropped,
+        {"b": "service:api"},
+        shed(1),
+        [submit_all("a", "b", "c")],
+    ),
+)
+def test_shedding(case: Case, redis_client: Redis) -> None:
     case.run(redis_client)
 
 

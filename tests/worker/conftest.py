@@ -24,6 +24,8 @@ LIMITS: dict[str, Any] = {
         "single": {"max_in_flight": 1},
         "narrow": {"windows": [{"limit": 5, "per": "1s"}]},
         "small": {"token_limits": {"per_minute": 1000}},
+        "blocking": {"max_in_flight": 1, "backlog": {"limit": 2, "overflow": "block", "block_for": "400ms"}},
+        "shedding": {"max_in_flight": 1, "backlog": {"limit": 2, "overflow": "shed"}},
         "bounded": {"max_in_flight": 1, "backlog": {"limit": 2}},
     },
     "tasks": {"proj.mapped": "api/chat", "elsewhere.*": "api"},

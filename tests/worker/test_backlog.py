@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from celery import chain, chord
 from celery.result import AsyncResult
 
 from crew import Crew
+from support import wait_until
 from turgor.limits.errors import TurgorError
-from turgor.worker import BatchRefused, QueueFull, TaskState
+from turgor.worker import BatchRefused, QueueFull, TaskShed, TaskState
 
 BOUNDED: dict[str, Any] = {"service": "bounded"}
 
@@ -108,3 +111,87 @@ def test_a_batch_names_those_that_found_no_room(busy: Crew, opened: Path) -> Non
     assert all(isinstance(error, QueueFull) for error in caught.value.refused.values())
     opened.touch()
     assert [each.get(timeout=10) for each in caught.value.results[:2]] == [0, 1]
+
+
+SHEDDING: dict[str, Any] = {"service": "shedding"}
+
+
+@pytest.fixture
+def crowded(crew: Crew, opened: Path) -> Iterator[Crew]:
+    """The service `shedding` has one slot, which is taken, and drops what is too much."""
+    blocker = crew.proj.hold.apply_async((str(opened),), **SHEDDING)
+    crew.start_of(blocker.id)
+    yield crew
+    opened.touch()
+    crew.wait_until_idle()
+
+
+def test_a_dropped_task_fails_where_its_caller_waits_and_its_error_callback_runs(crowded: Crew, opened: Path) -> None:
+    proj = crowded.proj
+    errback = proj.call.s().set(task_id=f"errback-{opened}")
+    oldest = proj.call.apply_async((0,), link_error=errback, **SHEDDING)
+    others = [proj.call.apply_async((number,), **SHEDDING) for number in (1, 2)]
+    with pytest.raises(TaskShed, match=r"proj\.call was dropped for new work: the backlog of service:shedding was full"):
+        oldest.get(timeout=10)
+    assert proj.app.AsyncResult(f"errback-{opened}").get(timeout=10) == oldest.id
+    opened.touch()
+    assert [each.get(timeout=10) for each in others] == [1, 2]
+
+
+def test_a_chord_fails_with_the_member_that_was_dropped(crowded: Crew) -> None:
+    proj = crowded.proj
+    result = chord([proj.call.s(1).set(**SHEDDING), proj.call.s(2)], proj.total.s()).delay()
+    for number in range(2):
+        proj.call.apply_async((number,), **SHEDDING)
+    with pytest.raises(TaskShed):
+        result.get(timeout=10)
+
+
+def test_what_was_dropped_and_not_told_is_told_by_the_next_dispatcher(crowded: Crew) -> None:
+    """Whoever was to tell it has died on the way."""
+    proj = crowded.proj
+    first = proj.call.apply_async((0,), **SHEDDING)
+    proj.call.apply_async((1,), **SHEDDING)
+    proj.turgor.client.set(proj.turgor.keys(f"settling:{first.id}"), 1, px=500)
+    proj.call.apply_async((2,), **SHEDDING)
+    assert first.state == "PENDING"
+    wait_until(lambda: first.state == "FAILURE", description="the next dispatcher tells")
+
+
+BLOCKING: dict[str, Any] = {"service": "blocking"}
+
+
+@pytest.fixture
+def jammed(crew: Crew, opened: Path) -> Iterator[Crew]:
+    """The service `blocking` has one slot, which is taken, and two tasks wait: no more may. Submitters wait 0.4 s."""
+    blocker = crew.proj.hold.apply_async((str(opened),), **BLOCKING)
+    crew.start_of(blocker.id)
+    for number in range(2):
+        crew.proj.call.apply_async((number,), **BLOCKING)
+    yield crew
+    opened.touch()
+    crew.wait_until_idle()
+
+
+def test_a_submitter_waits_for_room_and_no_longer_than_it_may(jammed: Crew) -> None:
+    began = time.monotonic()
+    with pytest.raises(QueueFull, match="service:blocking"):
+        jammed.proj.call.apply_async((3,), **BLOCKING)
+    assert 0.4 <= time.monotonic() - began < 5
+
+
+def test_a_submitter_that_waits_is_called_when_there_is_room(jammed: Crew, opened: Path) -> None:
+    threading.Timer(0.1, opened.touch).start()
+    began = time.monotonic()
+    result = jammed.proj.call.apply_async((3,), **BLOCKING)
+    assert time.monotonic() - began >= 0.1
+    assert result.get(timeout=10) == 3
+
+
+def test_a_batch_waits_once_and_names_those_that_found_no_room(jammed: Crew) -> None:
+    proj = jammed.proj
+    began = time.monotonic()
+    with pytest.raises(BatchRefused) as caught:
+        proj.turgor.loop("planner-7", **BLOCKING).submit_many([proj.call.s(number) for number in range(8)])
+    assert len(caught.value.refused) == 8
+    assert time.monotonic() - began < 8 * 0.4

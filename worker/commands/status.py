@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...limits.server import check_server
+from ...scheduler.backlog import backlogs
 from ...scheduler.survey import survey
 from .group import turgor_of
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from ...limits.regulator import RegulatorState
     from ...limits.service_health import ServiceHealth
+
+
+MOST_BACKLOGS = 10
 
 
 @click.command()
@@ -38,12 +42,15 @@ def status(ctx: click.Context, watch: bool, **_: Any) -> None:
     def held() -> list[RegulatorState | ServiceHealth]:
         return [*turgor.regulator.states(), *ailing(limiter)]
 
+    def full() -> list[str]:
+        return [f"backlog of {each}" for each in backlogs(turgor.client, turgor.keys, limiter.refresh())[:MOST_BACKLOGS]]
+
     if not sys.stdout.isatty():
-        click.echo(plain(survey(turgor.client, turgor.keys), held()))
+        click.echo(plain(survey(turgor.client, turgor.keys), held(), full()))
         return
 
     def view() -> RenderableType:
-        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), held(), turgor.statistics().notes)
+        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), held(), [*turgor.statistics().notes, *full()])
 
     if not watch:
         Console().print(view())

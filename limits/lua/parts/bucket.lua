@@ -72,6 +72,7 @@ function bucket.save(_, state, key)
   if state.arrival <= now then
     redis.call('DEL', key)
   else
-    redis.call('SET', key, struct.pack(PACKED, state.arrival, state.interval), 'PX', ttl_until(state.arrival))
+    -- Redis 7.0 keeps the buffer of an earlier second argument as the value of a SET, however large it is.
+    redis.call('PSETEX', key, ttl_until(state.arrival), struct.pack(PACKED, state.arrival, state.interval))
   end
 end

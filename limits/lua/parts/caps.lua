@@ -12,7 +12,7 @@ local function forget_counts(cap)
   for _, field in ipairs(redis.call('HKEYS', key('backlog:' .. cap))) do
     redis.call('UNLINK', key('sheddable:' .. field))
   end
-  redis.call('UNLINK', key('backlog:' .. cap), key('coalesced:' .. cap), key('coalescing:' .. cap))
+  redis.call('UNLINK', key('backlog:' .. cap))
 end
 
 local function fill_anew(caps)

@@ -132,5 +132,5 @@ function window.save(rule, state, key)
       .. (tail_time and struct.pack('<dd', tail_time, tail_units) or '')
   end
   local spent_at = math.max(held > 0 and now + HELD_TTL or now, tail_time and tail_time + rule.period or now)
-  redis.call('SET', key, packed, 'PX', ttl_until(spent_at))
+  redis.call('PSETEX', key, ttl_until(spent_at), packed)
 end

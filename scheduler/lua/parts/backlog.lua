@@ -6,6 +6,9 @@
 -- A cap that is new is being filled: see parts/caps.lua of the limits. Meanwhile it counts only tasks
 -- that are among the `counted`.
 local COUNTED = key('counted')
+local PRIORITY, RESOLUTION = 2 ^ 48, 16
+local MOST_CALLED, CALLED_FOR_MS = 100, 5000
+local ATTEMPT = '~%d+%.%d+$'
 local backlog = {changed = {}}
 
 local function stored_at(scope)
@@ -64,7 +67,7 @@ local function pull_back(lane_name)
   end
 end
 
-function backlog.leave(scopes, task, bytes, lane_name)
+function backlog.leave(scopes, lane_name, element, task, bytes)
   local fills = fills_any(scopes)
   local is_counted = not fills or redis.call('SREM', COUNTED, task) == 1
   if fills and is_counted then
@@ -73,16 +76,49 @@ function backlog.leave(scopes, task, bytes, lane_name)
   for _, scope in ipairs(scopes) do
     if is_counted or not backlog.filling[scope.cap.key] then
       change(scope, -1, -bytes)
+      if scope.cap.overflow == 'shed' then
+        redis.call('ZREM', backlog.sheddable(scope), lane_name .. '\30' .. element)
+      end
     end
   end
 end
 
+-- The index of what may be dropped for others: lane and element of each task that was never released and
+-- continues nothing, the lowest priority first, and of that what waits longest. A unit of the score is RESOLUTION.
+function backlog.sheddable(scope)
+  return key('sheddable:' .. scope.name)
+end
+
+local function index(scope, lane_name, element, since)
+  if scope.cap.overflow == 'shed' then
+    local score = tonumber(string.sub(lane_name, 1, 1)) * PRIORITY + math.floor(since / RESOLUTION)
+    redis.call('ZADD', backlog.sheddable(scope), whole(score), lane_name .. '\30' .. element)
+  end
+end
+
+-- New work, which may be dropped for other work. It waits since then.
+function backlog.enter_new(scopes, lane_name, element, task, bytes, since)
+  backlog.enter(scopes, task, bytes)
+  for _, scope in ipairs(scopes) do
+    index(scope, lane_name, element, since)
+  end
+end
+
+local function is_new(task)
+  return not string.find(task, ATTEMPT) and redis.call('HEXISTS', key('redelivered'), task) == 0
+end
+
 -- A task that has waited since before its caps were stated.
-function backlog.fill(scopes, task, bytes)
+function backlog.fill(scopes, lane_name, element, task)
   if fills_any(scopes) and redis.call('SADD', COUNTED, task) == 1 then
+    local bytes, since = redis.call('HSTRLEN', key('message'), task), nil
     for _, scope in ipairs(scopes) do
       if backlog.filling[scope.cap.key] then
         change(scope, 1, bytes)
+        if scope.cap.overflow == 'shed' and is_new(task) then
+          since = since or struct.unpack('<d', redis.call('HGET', key('message'), task), 9)
+          index(scope, lane_name, element, since)
+        end
       end
     end
   end
@@ -96,13 +132,13 @@ function backlog.pressure(scope)
 end
 
 -- What a message of so many bytes finds no room for in a scope: 'tasks' or 'bytes', then how much waits, what may,
--- and how many tasks must go; nil if there is room.
-function backlog.lacks(scope, bytes)
+-- and how many tasks must go; nil if there is room, once so many tasks and bytes have gone.
+function backlog.lacks(scope, bytes, freed_tasks, freed_bytes)
   local self, cap = count_of(scope), scope.cap
-  if cap.tasks > 0 and self.tasks >= cap.tasks then
+  if cap.tasks > 0 and self.tasks - (freed_tasks or 0) >= cap.tasks then
     return 'tasks', self.tasks, cap.tasks, self.tasks - cap.tasks + 1
   end
-  if cap.bytes > 0 and self.bytes + bytes > cap.bytes then
+  if cap.bytes > 0 and self.bytes - (freed_bytes or 0) + bytes > cap.bytes then
     local share = (self.bytes + bytes - cap.bytes) / math.max(1, self.bytes)
     return 'bytes', self.bytes, cap.bytes, math.max(1, math.ceil(math.min(1, share) * self.tasks))
   end
@@ -117,6 +153,21 @@ function backlog.full(scopes, bytes)
   end
 end
 
+-- Calls as many of the submitters who wait for room as there is room for; each tries again. Who waits listens at
+-- `room:<scope>`, and has said so in `wanted:<scope>`.
+local function call_submitters(scope)
+  local self, cap = count_of(scope), scope.cap
+  local room = cap.tasks > 0 and cap.tasks - self.tasks or 1
+  if room <= 0 or redis.call('EXISTS', key('wanted:' .. scope.name)) == 0 then
+    return
+  end
+  local calls = key('room:' .. scope.name)
+  for _ = redis.call('LLEN', calls) + 1, math.min(room, MOST_CALLED) do
+    redis.call('RPUSH', calls, '1')
+  end
+  redis.call('PEXPIRE', calls, CALLED_FOR_MS)
+end
+
 function backlog.save()
   for name, scope in pairs(backlog.changed) do
     local self, stored = count_of(scope), stored_at(scope)
@@ -124,6 +175,9 @@ function backlog.save()
       redis.call('HDEL', stored, name, name .. '|bytes')
     else
       redis.call('HSET', stored, name, whole(self.tasks), name .. '|bytes', whole(self.bytes))
+    end
+    if scope.cap.overflow == 'block' then
+      call_submitters(scope)
     end
   end
   backlog.changed = {}

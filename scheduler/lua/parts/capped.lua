@@ -10,18 +10,17 @@ function capped.counts()
   return capped.by
 end
 
--- A task waits from now on, in its lane or for its time. `bytes` is the size of its message; nil where
--- that is to be looked up.
-function capped.enter(own, task, bytes)
+-- A task waits again, in its lane.
+function capped.return_to(own, task)
   if own.capped then
-    capped.counts().enter(own.capped, task, bytes or redis.call('HSTRLEN', key('message'), task))
+    capped.counts().enter(own.capped, task, redis.call('HSTRLEN', key('message'), task))
   end
 end
 
--- A task waits no more.
-function capped.leave(own, task, bytes, lane_name)
+-- A task waits no more: of this lane, with this element, and so many bytes of message.
+function capped.leave(own, lane_name, element, task, bytes)
   if own.capped then
-    capped.counts().leave(own.capped, task, bytes, lane_name)
+    capped.counts().leave(own.capped, lane_name, element, task, bytes)
   end
 end
 

@@ -18,6 +18,6 @@ function expiry.expire(entry)
   end
   local held_by = holder and holder.scope .. ' ' .. holder.rule.id or ''
   local message = memory.forget(waiting.task, name, whole(waiting.requests), whole(waiting.tokens))
-  capped.leave(self.scopes, waiting.task, #message, name)
+  capped.leave(self.scopes, name, element, waiting.task, #message)
   redis.call('HSET', key('expired'), waiting.task, held_by .. '\30' .. message)
 end

@@ -13,8 +13,7 @@ local fill = {}
 local function take_in(lane_name, element)
   local _, own = scopes.of_lane(lane_name)
   if own.capped then
-    local task = lane.cost(element).task
-    capped.counts().fill(own.capped, task, redis.call('HSTRLEN', key('message'), task))
+    capped.counts().fill(own.capped, lane_name, element, lane.cost(element).task)
   end
 end
 

@@ -18,7 +18,7 @@ end
 function recovery.return_to_lane(self)
   local target = lane.at(self.lane)
   lease.close(self, true)
-  capped.enter(target.scopes, self.task)
+  capped.return_to(target.scopes, self.task)
   lane.put_back(target, lane.element(whole(self.requests), whole(self.tokens), self.task))
   lane.touch_gates(target)
 end

@@ -9,7 +9,7 @@
 local MESSAGE = key('message')
 -- Releases are made one by one and written together: so many at a time.
 local BATCH = 50
-local release = {made = {}, count = 0, tasks = {}, fences = {}, queues = {}, lanes = {}, records = {}, deadlines = {}}
+local release = {made = {}, count = 0, tasks = {}, fences = {}, queues = {}, capped = {}, records = {}, deadlines = {}}
 
 local function next_fence()
   if not release.fence then
@@ -30,9 +30,9 @@ local function write_messages()
     else
       sent[queue] = {envelope(messages[i], release.fences[i])}
     end
-    local from = release.lanes[i]
+    local from = release.capped[i]
     if from then
-      capped.leave(from.scopes, release.tasks[i], #messages[i], from.name)
+      capped.leave(from.lane.scopes, from.lane.name, from.element, release.tasks[i], #messages[i])
     end
   end
   for queue, envelopes in pairs(sent) do
@@ -44,14 +44,17 @@ local function write_all()
   write_messages()
   redis.call('HSET', LEASE, unpack(release.records))
   redis.call('ZADD', LEASES, unpack(release.deadlines))
-  release.tasks, release.fences, release.queues, release.lanes, release.records, release.deadlines = {}, {}, {}, {}, {}, {}
+  release.tasks, release.fences, release.queues, release.capped, release.records, release.deadlines = {}, {}, {}, {}, {}, {}
 end
 
 function release.make(self, head, claim_within)
   lane.pop(self)
   local task, fence, deadline, at = head.task, next_fence(), now + claim_within, #release.tasks + 1
   ledger.apply('hold', self.scopes, head, task, lease.slot_until(deadline))
-  release.tasks[at], release.fences[at], release.queues[at], release.lanes[at] = task, fence, self.queue, self.scopes.capped and self
+  release.tasks[at], release.fences[at], release.queues[at] = task, fence, self.queue
+  if self.scopes.capped then
+    release.capped[at] = {lane = self, element = lane.element(head.weight, head.tokens_text, task)}
+  end
   local records, deadlines = release.records, release.deadlines
   records[2 * at - 1] = task
   records[2 * at] = lease.new_record(fence, self.name, head.weight, head.tokens_text, lease.charged(self.scopes, head))

@@ -11,6 +11,6 @@ local function unqueue(task, lane_name, weight, tokens)
     return nil
   end
   local message = memory.forget(task, lane_name, weight, tokens)
-  capped.leave(self.scopes, task, #message, lane_name)
+  capped.leave(self.scopes, lane_name, element, task, #message)
   return message
 end
