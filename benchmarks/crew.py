@@ -142,6 +142,18 @@ class Crew:
         """The number of the last release."""
         return int(cast("bytes", self.client.get(self._keys("fence")) or 0))
 
+    def resident(self) -> int:
+        """Bytes of memory that the workers have, all their processes together."""
+        groups = {worker.pid for worker in self._workers}
+        pages = 0
+        for process in Path("/proc").iterdir():
+            try:
+                if process.name.isdigit() and os.getpgid(int(process.name)) in groups:
+                    pages += int((process / "statm").read_text().split()[1])
+            except (ProcessLookupError, FileNotFoundError):  # it has just ended
+                continue
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def _load(self) -> ModuleType:
         spec = importlib.util.spec_from_file_location("application", _HERE / "application.py")
         assert spec is not None

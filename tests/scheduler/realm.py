@@ -350,9 +350,10 @@ class State:
         return {task: int(time) for task, time in self.keys.get("leases", {}).items()}
 
     @cached_property
-    def releasing(self) -> dict[str, float]:
-        """What lies in the outbox, by task: the fence of what nobody has taken, or when another may take it."""
-        return {entry.partition(RECORD)[2]: score for entry, score in self.keys.get("releasing", {}).items()}
+    def releasing(self) -> dict[tuple[str, str], float]:
+        """What lies in the outbox, by fence and task: the fence of what nobody has taken, or when another may take it."""
+        found: dict[str, float] = self.keys.get("releasing", {})
+        return {(entry.partition(RECORD)[0], entry.partition(RECORD)[2]): score for entry, score in found.items()}
 
     @cached_property
     def unclaimed(self) -> dict[str, int]:

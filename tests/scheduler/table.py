@@ -108,7 +108,7 @@ def picture(state: State, now_us: int) -> dict[str, Any]:
         "redelivered": state.redelivered,
         "releasing": {
             task: f"in {(score - now_us) / 1e6:g} s" if score > EPOCH_US / 2 else f"fence {score:g}"
-            for task, score in state.releasing.items()
+            for (_, task), score in state.releasing.items()
         },
         "asked": sorted(queue.decode().rpartition(":")[2] for queue in state.keys.get("asked", ())),
         "outbox bell": "outbox_bell" in state.keys,

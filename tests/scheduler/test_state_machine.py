@@ -510,6 +510,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.drain()
         self.settle()
         self.realm.tick(24 * 3600)
+        self._work()
         self._dispatch_all()
         # What a publisher took, and died before it said so, leaves when the next one looks.
         self.publish_releases(100, "", False)
