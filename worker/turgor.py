@@ -33,7 +33,7 @@ from .declaration import watch_declarations
 from .envelope import stored_messages
 from .errors import AlreadyInstalled, LeasesNeedTheBroker
 from .expiry import tell
-from .gate import GatedAMQP
+from .gate_amqp import GatedAMQP
 from .loop import Loop
 from .publisher import Publisher
 from .realm import Realm
