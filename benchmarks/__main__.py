@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 from inspect import cleandoc
 
 import autoscale
+import delayed
 import enqueue
 import exactness
 import limiter
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "release": release.measure,
     "script_calls": script_calls.measure,
     "memory": memory.measure,
+    "delayed": delayed.measure,
     "throughput": throughput.measure,
     "exactness": exactness.measure,
     "neighbours": neighbours.measure,

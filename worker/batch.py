@@ -11,7 +11,8 @@ from ..scheduler.errors import QueueFull
 if TYPE_CHECKING:
     from kombu import Producer
 
-    from ..scheduler.scheduler import Refusal, Scheduler, WaitingTask
+    from ..scheduler.scheduler import Refusal, Scheduler
+    from ..scheduler.waiting_task import WaitingTask
     from .errors import ServiceUnderPressure
 
 

@@ -10,8 +10,20 @@ import pytest
 
 from support import REPOSITORY
 
-NAMES = ("enqueue", "release", "script_calls", "memory", "throughput", "exactness", "neighbours", "order", "limiter", "autoscale")
-WITH_WORKERS = ("throughput", "exactness", "neighbours", "order", "autoscale")
+NAMES = (
+    "enqueue",
+    "release",
+    "script_calls",
+    "memory",
+    "delayed",
+    "throughput",
+    "exactness",
+    "neighbours",
+    "order",
+    "limiter",
+    "autoscale",
+)
+WITH_WORKERS = ("delayed", "throughput", "exactness", "neighbours", "order", "autoscale")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,8 @@ from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.lane import Lane, Priority
 from turgor.scheduler.outbox import Outbox, Release, Taken
-from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled
+from turgor.scheduler.waiting_task import Submitted, WaitingTask
 
 EPOCH_US = 1_700_000_000_000_000
 FIELD, RECORD = "\x1f", "\x1e"

@@ -21,8 +21,10 @@ from turgor.limits.registry import LimitsRegistry
 from turgor.scheduler import dispatcher as dispatcher_module
 from turgor.scheduler.bell import Bell
 from turgor.scheduler.dispatcher import LONGEST_SLEEP_S, Dispatcher
+from turgor.scheduler.expired_task import ExpiredTask
 from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, ExpiredTask, Scheduler, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Scheduler
+from turgor.scheduler.waiting_task import Submitted, WaitingTask
 
 from .realm import Message, lane, template
 

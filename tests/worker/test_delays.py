@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from celery.beat import Scheduler
 from redis import Redis
 
 from crew import AppSettings, Crew
 from support import wait_until
+from turgor.worker import LoopCall
 
 SOON_S = 0.4
 
@@ -110,3 +114,34 @@ def test_a_delayed_task_that_is_revoked_does_not_run(any_crew: Crew) -> None:
     crew.wait_until_idle()
     assert not crew.journal.starts(result.id)
     assert result.state == "REVOKED"
+
+
+@pytest.mark.parametrize("task", ["proj.call", "proj.free"])
+@pytest.mark.parametrize("options", [{"countdown": 60}, {"eta": MOMENT}], ids=str)
+def test_an_entry_of_beat_waits_in_redis_when_it_is_delayed(
+    redis_client: Redis, settings: AppSettings, task: str, options: dict[str, Any]
+) -> None:
+    app = settings.load().app
+    app.conf.beat_schedule = {"nightly": {"task": task, "schedule": 3_600.0, "options": options}}
+    beat = Scheduler(app=app, lazy=False)
+    result = beat.apply_async(beat.schedule["nightly"], producer=beat.producer)
+    assert list(delayed(redis_client)) == [result.id]
+    assert not redis_client.llen("celery")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc")
+def test_a_thousand_delayed_tasks_leave_the_worker_s_memory_as_it_was(crew: Crew) -> None:
+    """The benchmark `delayed` does the same with a million."""
+    loop, tasks = crew.proj.turgor.loop("many"), 1_000
+    crew.proj.call.delay("warm").get(timeout=10)
+    before = resident_bytes(crew.worker.pid)
+    loop.submit_many([LoopCall(crew.proj.call, (number,), options={"countdown": 3_600}) for number in range(tasks)])
+    crew.proj.call.delay("warm").get(timeout=10)
+    assert len(delayed(crew.client)) == tasks
+    assert resident_bytes(crew.worker.pid) - before < 2_000 * tasks, "plain Celery's worker grows by some 5,000 bytes for each"
+    assert loop.cancel_all() == tasks
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()

@@ -1,5 +1,5 @@
 -- include: verdict.lua
--- include: retry_budget.lua
+-- include on demand: retry_budget.lua
 -- include: lease.lua
 --
 -- Tells the service of a released task how the task has ended. A probe of its breaker that never
@@ -16,6 +16,6 @@ end
 -- The first attempt of a task has ended: what retries of the service are measured by.
 local function count_first_attempt(self)
   if not string.find(self.task, RETRIED) then
-    retry_budget.count_first(string.match(self.lane, SERVICE))
+    load_retry_budget().count_first(string.match(self.lane, SERVICE))
   end
 end
