@@ -10,6 +10,7 @@ from .autoscaler import Autoscaler
 from .errors import (
     AlreadyInstalled,
     BatchRefused,
+    Coalesced,
     InvalidBrokerUrl,
     InvalidRedisUrl,
     InvalidRetry,
@@ -34,6 +35,7 @@ __all__ = [
     "Autoscaler",
     "BatchRefused",
     "Cancelled",
+    "Coalesced",
     "DesiredWorkers",
     "Explanation",
     "Held",
