@@ -17,7 +17,7 @@ settings = json.loads(os.environ["TURGOR_BENCH_APP"])
 if settings["limits"] is None:
     app = plain_app(settings["broker"])
 else:
-    app, turgor = limited_app(settings["broker"], settings["limits"])
+    app, turgor = limited_app(settings["broker"], settings["limits"], lease_all=settings["lease_all"])
 app.conf.task_ignore_result = True
 
 noop = noop_of(app, service=SERVICE)

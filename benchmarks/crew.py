@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -46,14 +47,23 @@ class Crew:
         Workers, and the processes of each.
     options:
         More of what the command line of a worker takes.
+    lease_all:
+        As `Turgor` has it.
     """
 
     def __init__(
-        self, broker: str, limits: dict[str, Any] | None, *, nodes: int = 1, processes: int = 2, options: Sequence[str] = ()
+        self,
+        broker: str,
+        limits: dict[str, Any] | None,
+        *,
+        nodes: int = 1,
+        processes: int = 2,
+        options: Sequence[str] = (),
+        lease_all: bool = False,
     ) -> None:
         self._folder = TemporaryDirectory(prefix="turgor-bench-")
         self._journal = Path(self._folder.name, "journal")
-        settings = json.dumps({"broker": broker, "limits": limits, "journal": str(self._journal)})
+        settings = json.dumps({"broker": broker, "limits": limits, "lease_all": lease_all, "journal": str(self._journal)})
         self._environment = {"TURGOR_BENCH_APP": settings}
         self._nodes, self._processes, self._options = nodes, processes, options
         self._workers: list[subprocess.Popen[bytes]] = []
@@ -109,6 +119,17 @@ class Crew:
     def wait_until_drained(self) -> None:
         """Wait until no task waits, lies in the broker's queue or is in a worker's hands."""
         wait_until(lambda: not self.left(), "all work is done")
+
+    def cpu_s(self) -> float:
+        """The CPU time that the workers' processes have had. Linux only."""
+        groups = {worker.pid for worker in self._workers}
+        spent = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                fields = path.read_text().rpartition(")")[2].split()
+                if int(fields[2]) in groups:
+                    spent += int(fields[11]) + int(fields[12])
+        return spent / os.sysconf("SC_CLK_TCK")
 
     def left(self) -> int:
         pipe = self.client.pipeline(transaction=False)

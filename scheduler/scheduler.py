@@ -16,10 +16,12 @@ from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
 from .demand import HORIZON_S, Demand, Presence
 from .errors import QueueFull, queue_full
+from .expired_task import ExpiredTask
 from .explanation import Explanation, explanation
 from .lane import Lane
 from .outbox import SCRIPTS as OUTBOX_SCRIPTS
 from .pipeline import run_many
+from .waiting_task import CoalescedInto, Submitted, WaitingTask
 
 SECOND_US = 1_000_000
 HEADER_BYTES = 16
@@ -53,29 +55,6 @@ _REVOKED, _SHED = "\x1drevoked", b"\x1dshed "
 Refusal: TypeAlias = CostTooLarge | QueueFull
 
 
-class Submitted(StrEnum):
-    """What became of a submit. EXPIRED: its deadline was over, so its caller is told, and it never runs."""
-
-    RELEASED = "released"
-    WAITING = "waiting"
-    DELAYED = "delayed"
-    KNOWN = "known"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class CoalescedInto:
-    """A submit that stored nothing, because a task with its key waits already.
-
-    Parameters
-    ----------
-    task:
-        That task's id.
-    """
-
-    task: str
-
-
 class Cancelled(StrEnum):
     """What became of a cancel. RELEASED came too late: a worker has the task, or will."""
 
@@ -104,59 +83,6 @@ class Dispatched:
     promoted: int
     expired: int
     next_in_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingTask:
-    """A message that Turgor has accepted and not yet released.
-
-    Parameters
-    ----------
-    task:
-        The task's id, with its attempt if it is not the first.
-    token:
-        8 bytes, new for each submit, the same when a submit is repeated.
-    lane:
-        Where it waits.
-    template:
-        The broker's envelope, with a NUL byte where the fence goes and one where the delivery tag goes; see `CoalesceKey.mark`.
-    weight, tokens:
-        What it costs, in request units and in token units.
-    continues:
-        Whether it goes on with work that was accepted before, so that it finds room everywhere.
-    due_us:
-        Not before this time (µs since the epoch); None for at once.
-    max_wait_s:
-        Seconds that it may wait once it is due; None for as long as it takes.
-    deadline_us:
-        Not after this time (µs since the epoch); None for any time.
-    """
-
-    task: str
-    token: bytes
-    lane: Lane
-    template: bytes
-    weight: int = 1
-    tokens: int = 0
-    due_us: int | None = None
-    max_wait_s: float | None = None
-    deadline_us: int | None = None
-    continues: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiredTask:
-    """A task that was taken out and whose caller is to be told, with its envelope and the holes in it.
-
-    It waited too long (`held_by`: the limit that held it, `""` for none), somebody `revoked` it, or it was dropped for others,
-    because the backlog of a scope was full (`shed_by`).
-    """
-
-    task: str
-    held_by: str
-    template: bytes
-    revoked: bool = False
-    shed_by: str = ""
 
 
 class Scheduler:

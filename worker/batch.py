@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..limits.errors import CostTooLarge
 from ..scheduler.errors import QueueFull
-from ..scheduler.scheduler import CoalescedInto
+from ..scheduler.waiting_task import CoalescedInto
 
 if TYPE_CHECKING:
     from kombu import Producer
 
-    from ..scheduler.scheduler import Refusal, Scheduler, WaitingTask
+    from ..scheduler.scheduler import Refusal, Scheduler
+    from ..scheduler.waiting_task import WaitingTask
     from .errors import ServiceUnderPressure
 
 

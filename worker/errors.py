@@ -32,6 +32,17 @@ class UnsupportedBroker(TurgorError, ValueError):
         )
 
 
+class LeasesNeedTheBroker(TurgorError, ValueError):
+    """`lease_all` works where a release goes straight onto the broker's list. Leave it out for a broker elsewhere."""
+
+    def __init__(self, broker: str) -> None:
+        super().__init__(
+            f"lease_all=True with the broker {broker}: leases replace acknowledgements only where work waits on the broker's own "
+            "server and database, a Redis or Valkey. Leave lease_all out (limited tasks are leased all the same), or take that "
+            "server as the broker"
+        )
+
+
 class InvalidRedisUrl(TurgorError, ValueError):
     """The URL where work is to wait cannot be used. Correct `Turgor(app, redis=…)`."""
 

@@ -5,95 +5,47 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from celery.app.amqp import AMQP
 from celery.utils.time import maybe_make_aware
 from kombu import Exchange, Producer
-from kombu.exceptions import OperationalError
-from kombu.utils.functional import retry_over_time
-from kombu.utils.objects import cached_property
 
 from ..limits.config import LimitsConfig
-from ..limits.errors import CostTooLarge, ServerUnreachable
-from ..limits.server import UNREACHABLE, without_password
+from ..limits.errors import CostTooLarge
+from ..limits.server import UNREACHABLE
 from ..limits.token_budget import TokenBudget, TokenBudgets
 from ..scheduler.coalesce_key import CoalesceKey
 from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
-from ..scheduler.scheduler import SECOND_US, CoalescedInto, Submitted, WaitingTask
+from ..scheduler.scheduler import SECOND_US
+from ..scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
 from .coalescing import CoalesceKeys, tell_coalesced
 from .continuation import goes_on, repeats
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
-from .errors import ServiceUnderPressure, UnsupportedProtocol
-from .purge import PurgingConnection
+from .errors import UnsupportedProtocol
+from .insistence import insist
 from .receipt import Receipt, take_receipt
+from .refusing_producer import RefusingProducer
 from .relief import Relief
 from .retrying import RETRY_HEADER, first_trail
 from .routing import target_queue
 
 if TYPE_CHECKING:
-    from celery import Celery
-
     from .turgor import Turgor
 
-T = TypeVar("T")
 _OWN_TASKS = "celery."
-
-
-class GateAMQP(AMQP):
-    """`app.amqp` of an app with Turgor."""
-
-    @cached_property
-    def Connection(self) -> type[PurgingConnection]:  # noqa: N802  # pyright: ignore[reportIncompatibleVariableOverride]
-        return type("PurgingConnection", (PurgingConnection,), {"turgor": self.app.turgor})
-
-    @cached_property
-    def send_task_message(self) -> Callable[..., Any]:
-        send = self._create_task_sender()
-        gate = Gate(self.app.turgor)
-
-        def send_task_message(producer: Producer, name: str, message: Any, **options: Any) -> Any:
-            gated, name = gate.admit(producer, name, message, options)
-            return send(gated, name, message, **options)
-
-        return send_task_message
-
-
-@dataclass(frozen=True)
-class GatedAMQP:
-    """Makes `app.amqp`. Goes with the app into a pool process that is spawned, where the app arrives without its Turgor.
-
-    Parameters
-    ----------
-    base:
-        The AMQP class that the app had.
-    install:
-        Gives an app its Turgor.
-    arguments:
-        With these.
-    """
-
-    base: type[AMQP]
-    install: Callable[..., Turgor]
-    arguments: dict[str, Any]
-
-    def __call__(self, app: Celery) -> AMQP:
-        if getattr(app, "turgor", None) is None:
-            app.amqp_cls = self.base
-            self.install(app, **self.arguments)
-        return type("GateAMQP", (GateAMQP, self.base), {})(app)
 
 
 class Gate:
     """Decides, for each publish, whether it goes to the broker or to the scheduler."""
 
     def __init__(self, turgor: Turgor) -> None:
+        turgor.check_leases()
         self._turgor = turgor
         self._budgets, self._keys = TokenBudgets(LimitsConfig()), CoalesceKeys(LimitsConfig())
         self._relief = Relief(turgor)
@@ -157,7 +109,7 @@ class Gate:
         headers.update(call.headers)
         if not headers.get("retries") and (trail := first_trail(self._turgor.app, name)):
             headers[RETRY_HEADER] = trail
-        if not limited and due_us is None:
+        if not limited and due_us is None and not (self._turgor.lease_all and not _is_broadcast(options)):
             return producer
         if limited:
             options["priority"] = call.priority
@@ -214,23 +166,6 @@ class Gate:
         if name.startswith(_OWN_TASKS) and not call.service:
             return False
         return self._turgor.view.is_limited(call.scopes)
-
-
-class RefusingProducer:
-    """Stands in for kombu's producer for one task that is shed."""
-
-    def __init__(self, producer: Producer | Batch, refusal: ServiceUnderPressure) -> None:
-        self._producer, self._refusal = producer, refusal
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._producer, name)
-
-    def publish(self, *_: Any, **__: Any) -> None:
-        """Raise, or write it down if there is a batch."""
-        self.publish = self._producer.publish  # the events that follow are not the task
-        if not isinstance(self._producer, Batch):
-            raise self._refusal
-        self._producer.refuse(self._refusal)
 
 
 class GateProducer:
@@ -377,19 +312,10 @@ class GateProducer:
             return None
 
 
-_RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")
-
-
-def insist(ask: Callable[[], T], task: str, turgor: Turgor, retry_policy: dict[str, Any] | None) -> T:
-    """Ask the server as the publish policy says, and fail as Celery does when it cannot publish."""
-    try:
-        if retry_policy is None:
-            return ask()
-        policy = {key: retry_policy[key] for key in _RETRY_OPTIONS if key in retry_policy}
-        return retry_over_time(ask, UNREACHABLE, **policy)
-    except UNREACHABLE as error:
-        reason = error.__cause__ if isinstance(error, ServerUnreachable) else error
-        raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {reason}") from error
+def _is_broadcast(options: dict[str, Any]) -> bool:
+    """Whether every worker gets a copy: there is no queue then that a release could go to."""
+    exchange: Any = getattr(options.get("queue"), "exchange", None)
+    return "fanout" in (options.get("exchange_type"), getattr(exchange, "type", None))
 
 
 def _due_us(eta: str, timezone: Any) -> int:

@@ -22,7 +22,7 @@ from ..scheduler.loop_work import LoopStatus, loop_status, tasks_without_worker
 from .batch import Batch
 from .envelope import stored_attempts
 from .errors import BatchRefused
-from .gate import insist
+from .insistence import insist
 from .loop_result import LoopResult
 from .receipt import receipt
 from .revocation import revoke

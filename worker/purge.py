@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from amqp.exceptions import ChannelError
 from kombu import Connection
+from kombu.transport import redis
 
 from ..scheduler.purge import purge_waiting
 from ..scheduler.scheduler import Cancelled
 from ..scheduler.search import in_flight
 from .delivery import is_not_found
 from .envelope import FENCE_HEADER, stored_attempt, task_key
+from .leased_channel import LeasedChannel
 from .withdrawal import withdraw
 
 if TYPE_CHECKING:
@@ -74,13 +76,14 @@ class PurgingConnection(Connection):
     def create_transport(self) -> Any:
         transport: Any = super().create_transport()
         if hasattr(transport, "Channel"):  # one of kombu's virtual transports, as that for Redis
-            transport.Channel = _purging(transport.Channel, self.turgor)
+            transport.Channel = _gated(transport.Channel, self.turgor)
         elif hasattr(getattr(transport, "Connection", None), "Channel"):  # that for RabbitMQ
             base = transport.Connection
-            transport.Connection = type(base.__name__, (base,), {"Channel": _purging(base.Channel, self.turgor)})
+            transport.Connection = type(base.__name__, (base,), {"Channel": _gated(base.Channel, self.turgor)})
         return transport
 
 
 @cache
-def _purging(base: type[Any], turgor: Turgor) -> type[Any]:
-    return type(base.__name__, (PurgingChannel, base), {"turgor": turgor})
+def _gated(base: type[Any], turgor: Turgor) -> type[Any]:
+    leased = (LeasedChannel,) if turgor.lease_all and issubclass(base, redis.Channel) else ()
+    return type(base.__name__, (*leased, PurgingChannel, base), {"turgor": turgor})

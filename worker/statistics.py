@@ -35,16 +35,20 @@ class TurgorStatistics:
         How good the expected starts were that `Loop.submit` has given.
     relieved:
         What services under pressure were relieved of, by service.
+    unleased:
+        Messages that an app with `lease_all` has refused and kept, because they had no lease.
     """
 
     forecasts: ForecastStatistics
     relieved: Mapping[str, Relieved]
+    unleased: int = 0
 
     @property
     def notes(self) -> list[str]:
         """A line for each of them that says something."""
         forecasts = [str(self.forecasts)] if self.forecasts.judged else []
-        return [*forecasts, *(f"service:{service}: {each}" for service, each in self.relieved.items())]
+        unleased = [f"{self.unleased} messages without a lease are kept"] if self.unleased else []
+        return [*forecasts, *(f"service:{service}: {each}" for service, each in self.relieved.items()), *unleased]
 
 
 def relieved(client: Client, keys: Keys) -> dict[str, Relieved]:

@@ -1,6 +1,7 @@
 -- include: clock.lua
 -- include: keys.lua
--- include: charge.lua
+-- include: lease.lua
+-- include: room.lua
 --
 -- A worker is about to run a task. Only the fence of the last release may, and only once: a
 -- duplicate of the message, or a worker that was given up for dead, is told 'stale'. The same
@@ -9,6 +10,7 @@
 -- The start leaves room in the broker's queue, so the next releases are made here too, as soon as
 -- there is room for the queue's `refill`. That is no more than half of what any of its workers can take, so none
 -- is without work meanwhile: if one were, all that is not started lay with the others, and room for it were free.
+-- A start that no limit dates, and that leaves less room, needs only the lease and a count.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
@@ -25,21 +27,36 @@ local self = lease.of(task)
 if not self or self.fence ~= fence then
   return 'stale'
 end
-if lease.is_claimed(self) then
-  if self.claimant ~= claimant then
-    return 'stale'
+local is_repeated = lease.is_claimed(self)
+if is_repeated and self.claimant ~= claimant then
+  return 'stale'
+end
+
+local queue = string.match(self.lane, '^%d\31([^\31]*)')
+local somebody_waits = redis.call('EXISTS', key('gate:queue:' .. queue .. '|requests')) == 1
+if not is_repeated then
+  self.claimant, self.started_at = claimant, now
+  self.deadline = now + tonumber(lease_us)
+  lease.save(self)
+end
+local is_counted = not is_repeated and not lease.dates_start(self)
+if is_counted then
+  local free = room.leave(queue)
+  if not somebody_waits or free < room.refill(queue) then
+    return 'claimed'
   end
+end
+
+-- include: charge.lua
+if is_repeated then
   lease.restart(self)
   ledger.save()
   return 'claimed'
 end
-
-self.claimant, self.started_at = claimant, now
-self.deadline = now + tonumber(lease_us)
-lease.apply(self, 'start', lease.slot_until(self.deadline))
-lease.save(self)
-local queue = string.match(self.lane, '^%d\31([^\31]*)')
-if redis.call('EXISTS', key('gate:queue:' .. queue .. '|requests')) == 0 or depth.room(queue) < depth.refill(queue) then
+if not is_counted then
+  lease.apply(self, 'start', lease.slot_until(self.deadline))
+end
+if not somebody_waits or depth.room(queue) < room.refill(queue) then
   ledger.save()
   return 'claimed'
 end

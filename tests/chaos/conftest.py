@@ -38,9 +38,22 @@ def server(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture
-def settings(server: ValkeyServer, tmp_path: Path, broker_elsewhere: BrokerQueue | None) -> AppSettings:
+def lease_all() -> bool:
+    """Whether every task runs under a lease. The tests of loss take `both_ways` for it."""
+    return False
+
+
+both_ways = pytest.mark.parametrize("lease_all", [False, True], ids=["limited", "lease_all"])
+
+
+@pytest.fixture
+def settings(server: ValkeyServer, tmp_path: Path, broker_elsewhere: BrokerQueue | None, lease_all: bool) -> AppSettings:
+    if lease_all and broker_elsewhere:
+        pytest.skip("lease_all needs the broker where the realm is")
     url = f"redis://127.0.0.1:{server.port}/0"
-    settings = AppSettings(url, tmp_path / "journal", LIMITS, IMPATIENT, conf={"task_ignore_result": True})
+    settings = AppSettings(
+        url, tmp_path / "journal", LIMITS, {**IMPATIENT, "lease_all": lease_all}, conf={"task_ignore_result": True}
+    )
     return settings.on(broker_elsewhere.url, url) if broker_elsewhere else settings
 
 

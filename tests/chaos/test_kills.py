@@ -12,7 +12,9 @@ from brokers import RABBITMQ, each_broker, in_each_pool_and_on_rabbitmq
 from crew import AppSettings, Hire, Journal
 from support import wait_until
 
-from .conftest import LIMIT, Supervise, most_in_a_window
+from .conftest import LIMIT, Supervise, both_ways, most_in_a_window
+
+pytestmark = both_ways
 
 TASKS = 6 * LIMIT
 

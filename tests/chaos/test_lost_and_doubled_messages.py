@@ -9,7 +9,10 @@ from brokers import RABBITMQ, BrokerQueue, each_broker
 from crew import AppSettings, Hire
 from support import wait_until
 
+from .conftest import both_ways
 from .fault_proxy import FaultProxy
+
+pytestmark = both_ways
 
 
 def test_a_message_that_was_popped_and_dropped_comes_again_under_a_new_fence(settings: AppSettings, hire: Hire) -> None:

@@ -21,7 +21,8 @@ from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Release, Taken
-from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled
+from turgor.scheduler.waiting_task import Submitted, WaitingTask
 
 from .accounts import Accounts, Clock, Spent
 from .checks import check_next, compare, size_of

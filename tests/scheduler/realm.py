@@ -26,17 +26,8 @@ from turgor.limits.scope import TaskScopes
 from turgor.scheduler.coalesce_key import CoalesceKey
 from turgor.scheduler.lane import Lane, Priority
 from turgor.scheduler.outbox import Outbox, Release, Taken
-from turgor.scheduler.scheduler import (
-    SCRIPTS,
-    SECOND_US,
-    Cancelled,
-    CoalescedInto,
-    Dispatched,
-    Scheduler,
-    Settled,
-    Submitted,
-    WaitingTask,
-)
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled
+from turgor.scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 
 EPOCH_US = 1_700_000_000_000_000
 FIELD, RECORD = "\x1f", "\x1e"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import WaitingTask
+from turgor.scheduler.waiting_task import WaitingTask
 
 from .accounts import Clock
 

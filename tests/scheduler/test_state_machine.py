@@ -21,7 +21,8 @@ from turgor.limits.scope import TaskScopes
 from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Taken
-from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US
+from turgor.scheduler.waiting_task import Submitted, WaitingTask
 
 from .checks import check_demand, check_empty, check_nothing_is_left
 from .model import ELSEWHERE, OUTBOX, Model

@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 
 from turgor.scheduler.errors import QueueFull
-from turgor.scheduler.scheduler import Submitted
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import Realm, template
 from .table import (

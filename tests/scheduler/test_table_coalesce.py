@@ -7,7 +7,8 @@ from typing import Any
 from redis import Redis
 
 from turgor.scheduler.errors import QueueFull
-from turgor.scheduler.scheduler import Cancelled, CoalescedInto, Submitted
+from turgor.scheduler.scheduler import Cancelled
+from turgor.scheduler.waiting_task import CoalescedInto, Submitted
 
 from .realm import Realm
 from .table import (

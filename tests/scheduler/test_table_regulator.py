@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from turgor.scheduler.scheduler import Submitted
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import Realm, lane
 from .table import (

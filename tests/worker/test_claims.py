@@ -9,6 +9,7 @@ import pytest
 
 from crew import AppSettings, Crew
 from support import wait_until
+from turgor.scheduler.scheduler import HEADER_BYTES
 from turgor.worker.claims import claim
 from turgor.worker.envelope import fill
 
@@ -16,7 +17,7 @@ from turgor.worker.envelope import fill
 def envelope_of(crew: Crew, task_id: str, fence: int | None, tag: bytes) -> bytes:
     """A copy of the broker's message of a task that is here, under the given fence and delivery tag."""
     message: bytes = crew.client.hget(f"{crew.proj.turgor.keys.prefix}:message", task_id)
-    return fill(message[8:], str(fence), tag.decode())
+    return fill(message[HEADER_BYTES:], str(fence), tag.decode())
 
 
 def drops(crew: Crew, task_id: str) -> int:

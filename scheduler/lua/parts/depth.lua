@@ -1,36 +1,27 @@
 -- include: ledger.lua
+-- include: room.lua
 --
 -- The cap on what is released to a broker queue and not yet started. It is what the queue's workers
 -- can take, so the broker's queue stays short: the order is decided here, at the latest moment.
 -- A start frees a place at once; the time given to a refused lane is only a safety net.
 local LOOK_AGAIN = 1000000
-local DEFAULT_AHEAD = 100
 local depth = {one_each = true, scopes = {}}
 
 kinds.depth = depth
 
-local function ahead_of(queue)
-  return tonumber(redis.call('HGET', key('ahead'), queue) or DEFAULT_AHEAD)
-end
-
 function depth.of(queue)
   local scope = depth.scopes[queue]
   if not scope then
-    local rule = ledger.rule('ahead', 'depth', ahead_of(queue), 0, 0, 'requests')
+    local rule = ledger.rule('ahead', 'depth', room.ahead_of(queue), 0, 0, 'requests')
     scope = {name = 'queue:' .. queue, limits = {{scope = 'queue:' .. queue, rule = rule, key = queue}}}
     depth.scopes[queue] = scope
   end
   return scope
 end
 
--- How many more may be released to the queue now, and how many places a claim lets come free before it
--- fills them.
+-- How many more may be released to the queue now.
 function depth.room(queue)
-  return ahead_of(queue) - (ledger.states[queue] or depth.load(queue)).unclaimed
-end
-
-function depth.refill(queue)
-  return tonumber(redis.call('HGET', key('refill'), queue) or 1)
+  return room.ahead_of(queue) - (ledger.states[queue] or depth.load(queue)).unclaimed
 end
 
 function depth.load(queue)

@@ -66,6 +66,11 @@ function lease.has_unsettled_tokens(self)
   return not self.settled and lease.counts_tokens(self)
 end
 
+-- Whether the start of the task is counted anywhere but among what is released to its queue.
+function lease.dates_start(self)
+  return string.find(self.charged, 'window\29', 1, true) or lease.has_slots(self)
+end
+
 -- Takes the record out. Whoever calls this has settled what the task was charged.
 function lease.remove(self)
   redis.call('HDEL', LEASE, self.task)
