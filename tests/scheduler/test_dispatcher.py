@@ -20,10 +20,11 @@ from turgor.limits.keys import Keys
 from turgor.limits.registry import LimitsRegistry
 from turgor.scheduler import dispatcher as dispatcher_module
 from turgor.scheduler.bell import Bell
-from turgor.scheduler.dispatcher import LONGEST_SLEEP_S, Dispatcher
+from turgor.scheduler.dispatcher import Dispatcher
 from turgor.scheduler.expired_task import ExpiredTask
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Scheduler
+from turgor.scheduler.service import LONGEST_SLEEP_S
 from turgor.scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 
 from .realm import Message, lane, template
