@@ -120,7 +120,7 @@ class Model:
             self._settle(state)
             return
         assert known is not True, f"{task.task} was accepted twice"
-        if status not in (Submitted.RELEASED, Submitted.EXPIRED) and not task.continues and state.expired == self.expired:
+        if status not in (Submitted.RELEASED, Submitted.EXPIRED) and not task.continues and not self._dropped(state):
             assert not self.without_room(task), f"{task.task} was accepted, and there was no room"
         self.tasks[task.task] = task
         self.kept.discard(task.task)
@@ -148,9 +148,13 @@ class Model:
         if status is not Submitted.DELAYED:
             assert (status is Submitted.RELEASED) == (task.task in self.flights)
 
+    def _dropped(self, state: State) -> set[str]:
+        """Who is gone. An earlier task of the same name may be among the expired already."""
+        return (self.tasks.keys() - state.messages.keys()) & state.expired
+
     def _shed(self, task: WaitingTask, state: State) -> None:
         """What was dropped for the task ranks below it and below all that it could have been instead."""
-        shed = state.expired - self.expired - {task.task}
+        shed = self._dropped(state) - {task.task}
         for name in shed:
             assert self.without_room(task), f"{name} was dropped for {task.task}, and there was room"
             assert name not in self.kept - self.unknown, f"{name} had been released, or continues other work"
