@@ -12,7 +12,7 @@ from redis import Redis
 
 from turgor.limits.limit import Limit, LimitKind
 from turgor.limits.limiter import Limiter
-from turgor.scheduler.scheduler import WaitingTask
+from turgor.scheduler.waiting_task import WaitingTask
 
 _GOAL_B = 200
 _BUCKET_GOAL_B = 120

@@ -18,7 +18,8 @@ from turgor.limits.registry import LimitsRegistry
 from turgor.limits.scope import TaskScopes
 from turgor.scheduler.dispatcher import BUDGET
 from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Scheduler, WaitingTask
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Scheduler
+from turgor.scheduler.waiting_task import WaitingTask
 from turgor.worker.envelope import FENCE_HEADER
 
 UNBOUND = 10_000_000

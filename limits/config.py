@@ -25,7 +25,8 @@ from .errors import ConfigError, UnknownService
 from .order_table import GlobalTable, LoopTables
 from .quotation import one_line, quote
 from .scope import GLOBAL
-from .scope_table import ScopeTables, ServiceName, ServiceTable, Table
+from .scope_name import ServiceName
+from .scope_table import ScopeTables, ServiceTable, Table
 from .task_mapping import Endpoints, TaskMapping, TaskPattern, TaskTarget
 
 if TYPE_CHECKING:

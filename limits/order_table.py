@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator
 from .duration import parse_duration
 from .limit import SECOND_US, format_duration
 from .quotation import quote
-from .scope_table import ScopeName, ScopeTable
+from .scope_name import ScopeName
+from .scope_table import ScopeTable
 
 MAX_WEIGHT = 100
 

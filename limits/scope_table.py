@@ -18,7 +18,7 @@ from .duration import parse_duration
 from .limit import SECOND_US, Limit, LimitKind, Unit, format_duration
 from .priority_reserve import OptionalReserve, Reserve, refuse_whole_limits
 from .retry_budget_table import RetryBudgetSwitch
-from .scope import TEMPLATE, check_name
+from .scope_name import ScopeName
 
 # Lua counts in doubles, which are exact up to 2**53 (9e15).
 MAX_COUNT = 10**15
@@ -222,27 +222,6 @@ class ScopeTable(Table):
         return tuple(found if self.reserve is None else map(self.reserve.of, found))
 
 
-def _check_service_name(name: str) -> str:
-    _refuse_empty(name)
-    check_name("service", name)
-    return name
-
-
-def _check_scope_name(name: str) -> str:
-    if TEMPLATE in name and name != TEMPLATE:
-        raise ValueError('a name is not a pattern; give one full name, or "*" alone for all that are not named')
-    _refuse_empty(name)
-    check_name("name", name)
-    return name
-
-
-def _refuse_empty(name: str) -> None:
-    if not name:
-        raise ValueError("the name is empty; give one")
-
-
-ServiceName = Annotated[str, AfterValidator(_check_service_name)]
-ScopeName = Annotated[str, AfterValidator(_check_scope_name)]
 # pydantic keeps the type of the mapping that it was given; a config keeps nothing of its source.
 ScopeTables = Annotated[Mapping[ScopeName, ScopeTable], AfterValidator(dict)]
 

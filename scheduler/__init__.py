@@ -5,10 +5,12 @@ from .demand import Demand, LaneDemand, LimitSupply, Presence
 from .desired_workers import Binding, DesiredWorkers, desired_workers
 from .dispatcher import Dispatcher
 from .errors import QueueFull
+from .expired_task import ExpiredTask
 from .explanation import Explanation, Held, TaskState
 from .lane import Lane, Priority
-from .scheduler import Cancelled, Dispatched, ExpiredTask, Scheduler, Settled, Submitted, WaitingTask
+from .scheduler import Cancelled, Dispatched, Scheduler, Settled
 from .survey import ClosedGate, Survey, WaitingLane, survey
+from .waiting_task import Submitted, WaitingTask
 
 __all__ = [
     "Backlog",

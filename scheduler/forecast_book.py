@@ -13,7 +13,8 @@ from ..limits.keys import Keys
 from ..limits.link import Link
 from ..limits.lua import LIMITS_LUA, Client, Script
 from .explanation import Explanation, explanation
-from .scheduler import SECOND_US, WaitingTask
+from .scheduler import SECOND_US
+from .waiting_task import WaitingTask
 
 KEPT = 1_000
 REMEMBERED_S = 86_400

@@ -16,10 +16,12 @@ from ..limits.outcome import Outcome
 from ..limits.regulator import closure_us
 from .demand import HORIZON_S, Demand, Presence
 from .errors import QueueFull, queue_full
+from .expired_task import ExpiredTask
 from .explanation import Explanation, explanation
 from .lane import Lane
 from .outbox import SCRIPTS as OUTBOX_SCRIPTS
 from .pipeline import run_many
+from .waiting_task import CoalescedInto, Submitted, WaitingTask
 
 SECOND_US = 1_000_000
 HEADER_BYTES = 16
@@ -53,16 +55,6 @@ _REVOKED, _SHED = "\x1drevoked", b"\x1dshed "
 Refusal: TypeAlias = CostTooLarge | QueueFull
 
 
-class Submitted(StrEnum):
-    """What became of a submit. EXPIRED: its deadline was over, so its caller is told, and it never runs."""
-
-    RELEASED = "released"
-    WAITING = "waiting"
-    DELAYED = "delayed"
-    KNOWN = "known"
-    EXPIRED = "expired"
-
-
 class Cancelled(StrEnum):
     """What became of a cancel. RELEASED came too late: a worker has the task, or will."""
 
@@ -93,59 +85,6 @@ class Dispatched:
     next_in_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingTask:
-    """A message that Turgor has accepted and not yet released.
-
-    Parameters
-    ----------
-    task:
-        The task's id, with its attempt if it is not the first.
-    token:
-        8 bytes, new for each submit, the same when a submit is repeated.
-    lane:
-        Where it waits.
-    template:
-        The broker's envelope, with a NUL byte where the fence goes and one where the delivery tag goes.
-    weight, tokens:
-        What it costs, in request units and in token units.
-    continues:
-        Whether it goes on with work that was accepted before, so that it finds room everywhere.
-    due_us:
-        Not before this time (µs since the epoch); None for at once.
-    max_wait_s:
-        Seconds that it may wait once it is due; None for as long as it takes.
-    deadline_us:
-        Not after this time (µs since the epoch); None for any time.
-    """
-
-    task: str
-    token: bytes
-    lane: Lane
-    template: bytes
-    weight: int = 1
-    tokens: int = 0
-    due_us: int | None = None
-    max_wait_s: float | None = None
-    deadline_us: int | None = None
-    continues: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiredTask:
-    """A task that was taken out and whose caller is to be told, with its envelope and the holes in it.
-
-    It waited too long (`held_by`: the limit that held it, `""` for none), somebody `revoked` it, or it was dropped for others,
-    because the backlog of a scope was full (`shed_by`).
-    """
-
-    task: str
-    held_by: str
-    template: bytes
-    revoked: bool = False
-    shed_by: str = ""
-
-
 class Scheduler:
     """One realm's scheduler.
 
@@ -168,7 +107,7 @@ class Scheduler:
         self._claim_within_us = round(claim_within_s * SECOND_US)
         self._lease_us = round(lease_s * SECOND_US)
 
-    def submit(self, task: WaitingTask, *, now_us: int | str = "") -> Submitted:
+    def submit(self, task: WaitingTask, *, now_us: int | str = "") -> Submitted | CoalescedInto:
         """Accept a task, once; release it at once if nothing holds it.
 
         Raises
@@ -180,7 +119,7 @@ class Scheduler:
         """
         return self._submitted(task, self._run(*self._submission(task, now_us)))
 
-    def submit_many(self, tasks: Sequence[WaitingTask], *, now_us: int | str = "") -> list[Submitted | Refusal]:
+    def submit_many(self, tasks: Sequence[WaitingTask], *, now_us: int | str = "") -> list[Submitted | CoalescedInto | Refusal]:
         """`submit` for each, in one round trip; what would be raised is returned in its place.
 
         Each is accepted by itself. If the connection breaks, all may be submitted again: none is stored twice.
@@ -189,7 +128,7 @@ class Scheduler:
         replies = run_many(self.client, _SUBMIT, [values for _, *values in calls])
         return [self._answer(task, reply) for task, reply in zip(tasks, replies, strict=True)]
 
-    def _answer(self, task: WaitingTask, reply: list[Any]) -> Submitted | Refusal:
+    def _answer(self, task: WaitingTask, reply: list[Any]) -> Submitted | CoalescedInto | Refusal:
         try:
             return self._submitted(task, reply)
         except (CostTooLarge, QueueFull) as error:
@@ -204,13 +143,15 @@ class Scheduler:
         )  # fmt: skip
 
     @staticmethod
-    def _submitted(task: WaitingTask, reply: list[Any]) -> Submitted:
+    def _submitted(task: WaitingTask, reply: list[Any]) -> Submitted | CoalescedInto:
         status = reply[0].decode()
         if status == "too_large":
             cost, capacity, scope, limit = reply[1:]
             raise CostTooLarge(int(cost), int(capacity), f"{scope.decode()} {limit.decode()}", task=task.task)
         if status == "full":
             raise queue_full(task.task, reply[1:])
+        if status == "coalesced":
+            return CoalescedInto(reply[1].decode())
         return Submitted(status)
 
     def wait_for_room(self, refused: QueueFull, within_s: float) -> bool:

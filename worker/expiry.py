@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.app.task import Context
 
-    from ..scheduler.scheduler import ExpiredTask
+    from ..scheduler.expired_task import ExpiredTask
 
 
 def tell(app: Celery, expired: ExpiredTask) -> None:

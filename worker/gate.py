@@ -5,87 +5,40 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from celery.app.amqp import AMQP
 from celery.utils.time import maybe_make_aware
 from kombu import Exchange, Producer
-from kombu.exceptions import OperationalError
-from kombu.utils.functional import retry_over_time
-from kombu.utils.objects import cached_property
 
 from ..limits.config import LimitsConfig
-from ..limits.errors import CostTooLarge, ServerUnreachable
-from ..limits.server import UNREACHABLE, without_password
+from ..limits.errors import CostTooLarge
+from ..limits.server import UNREACHABLE
 from ..limits.token_budget import TokenBudget, TokenBudgets
+from ..scheduler.coalesce_key import CoalesceKey
 from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
-from ..scheduler.scheduler import SECOND_US, Submitted, WaitingTask
+from ..scheduler.scheduler import SECOND_US
+from ..scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
+from .coalescing import CoalesceKeys, tell_coalesced
 from .continuation import goes_on, repeats
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
-from .errors import ServiceUnderPressure, UnsupportedProtocol
-from .purge import PurgingConnection
+from .errors import UnsupportedProtocol
+from .insistence import insist
 from .receipt import Receipt, take_receipt
+from .refusing_producer import RefusingProducer
 from .relief import Relief
 from .retrying import RETRY_HEADER, first_trail
 from .routing import target_queue
 
 if TYPE_CHECKING:
-    from celery import Celery
-
     from .turgor import Turgor
 
-T = TypeVar("T")
 _OWN_TASKS = "celery."
-
-
-class GateAMQP(AMQP):
-    """`app.amqp` of an app with Turgor."""
-
-    @cached_property
-    def Connection(self) -> type[PurgingConnection]:  # noqa: N802  # pyright: ignore[reportIncompatibleVariableOverride]
-        return type("PurgingConnection", (PurgingConnection,), {"turgor": self.app.turgor})
-
-    @cached_property
-    def send_task_message(self) -> Callable[..., Any]:
-        send = self._create_task_sender()
-        gate = Gate(self.app.turgor)
-
-        def send_task_message(producer: Producer, name: str, message: Any, **options: Any) -> Any:
-            gated, name = gate.admit(producer, name, message, options)
-            return send(gated, name, message, **options)
-
-        return send_task_message
-
-
-@dataclass(frozen=True)
-class GatedAMQP:
-    """Makes `app.amqp`. Goes with the app into a pool process that is spawned, where the app arrives without its Turgor.
-
-    Parameters
-    ----------
-    base:
-        The AMQP class that the app had.
-    install:
-        Gives an app its Turgor.
-    arguments:
-        With these.
-    """
-
-    base: type[AMQP]
-    install: Callable[..., Turgor]
-    arguments: dict[str, Any]
-
-    def __call__(self, app: Celery) -> AMQP:
-        if getattr(app, "turgor", None) is None:
-            app.amqp_cls = self.base
-            self.install(app, **self.arguments)
-        return type("GateAMQP", (GateAMQP, self.base), {})(app)
 
 
 class Gate:
@@ -94,7 +47,7 @@ class Gate:
     def __init__(self, turgor: Turgor) -> None:
         turgor.check_leases()
         self._turgor = turgor
-        self._budgets = TokenBudgets(LimitsConfig())
+        self._budgets, self._keys = TokenBudgets(LimitsConfig()), CoalesceKeys(LimitsConfig())
         self._relief = Relief(turgor)
 
     def admit(
@@ -128,7 +81,7 @@ class Gate:
                 return RefusingProducer(producer, self._relief.refuse(name, call, decision)), name
             self._relief.replace(name, fallback, call, message, options)
             name, call = fallback, self._call(fallback, headers, options)
-        gated = self._producer(producer, name, headers, call, options)
+        gated = self._producer(producer, name, message, call, options)
         if asked is not None and isinstance(gated, GateProducer):
             headers[FORECAST_HEADER] = True
             gated.receipt = asked
@@ -137,8 +90,9 @@ class Gate:
         return gated, name
 
     def _producer(
-        self, producer: Producer, name: str, headers: dict[str, Any], call: Call, options: dict[str, Any]
+        self, producer: Producer, name: str, message: Any, call: Call, options: dict[str, Any]
     ) -> Producer | GateProducer:
+        headers, key = message.headers, self._coalesce_key(name, call, message)
         limited = self._is_limited(name, call)
         if limited and call.tokens is None and (budget := self._budget_of(call)):
             policy = self._retry_policy(options)
@@ -163,8 +117,21 @@ class Gate:
         expires, zone = headers.get("expires"), self._turgor.app.timezone
         expires_us = _due_us(expires, zone) if expires else None
         return GateProducer(
-            producer, self._turgor, call, limited=limited, due_us=due_us, expires_us=expires_us, continues=repeats(headers)
+            producer,
+            self._turgor,
+            call,
+            limited=limited,
+            due_us=due_us,
+            expires_us=expires_us,
+            continues=repeats(headers),
+            key=key,
         )
+
+    def _coalesce_key(self, name: str, call: Call, message: Any) -> CoalesceKey | None:
+        config = self._turgor.view.config()
+        if self._keys.config is not config:
+            self._keys = CoalesceKeys(config)
+        return self._keys.of_call(name, call, message)
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -201,23 +168,6 @@ class Gate:
         return self._turgor.view.is_limited(call.scopes)
 
 
-class RefusingProducer:
-    """Stands in for kombu's producer for one task that is shed."""
-
-    def __init__(self, producer: Producer | Batch, refusal: ServiceUnderPressure) -> None:
-        self._producer, self._refusal = producer, refusal
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._producer, name)
-
-    def publish(self, *_: Any, **__: Any) -> None:
-        """Raise, or write it down if there is a batch."""
-        self.publish = self._producer.publish  # the events that follow are not the task
-        if not isinstance(self._producer, Batch):
-            raise self._refusal
-        self._producer.refuse(self._refusal)
-
-
 class GateProducer:
     """Stands in for kombu's producer for one task: its message goes to the scheduler, anything else to the broker."""
 
@@ -231,9 +181,10 @@ class GateProducer:
         due_us: int | None,
         expires_us: int | None,
         continues: bool,
+        key: CoalesceKey | None,
     ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
-        self._limited, self._due_us, self._continues = limited, due_us, continues
+        self._limited, self._due_us, self._continues, self._key = limited, due_us, continues, key
         deadline_us = None if call.deadline is None else round(call.deadline * SECOND_US)
         self._deadline_us = min((each for each in (deadline_us, expires_us) if each is not None), default=None)
         self.receipt: Receipt | None = None
@@ -284,17 +235,18 @@ class GateProducer:
 
         policy = retry_policy or {} if retry else None
 
-        def submit() -> None:
-            self._submit_until_decided(waiting, policy, headers)
+        def submit() -> str | None:
+            return self._submit_until_decided(waiting, policy, headers)
 
         if isinstance(self._producer, Batch):
-            self._producer.add(waiting(), submit)
+            task = waiting()
+            self._producer.add(task, submit, lambda into: tell_coalesced(self._turgor.app, task.template, into))
         else:
             submit()
 
     def _submit_until_decided(
         self, waiting: Callable[[], WaitingTask], policy: dict[str, Any] | None, headers: dict[str, Any]
-    ) -> None:
+    ) -> str | None:
         give_up_at: float | None = None
         while True:
             try:
@@ -324,7 +276,7 @@ class GateProducer:
             task=task,
             token=os.urandom(8),
             lane=self._call.lane(self._turgor.broker_key(queue), limited=self._limited),
-            template=template,
+            template=self._key.mark(template) if self._key else template,
             weight=self._call.weight,
             tokens=self._call.tokens or 0,
             due_us=self._due_us,
@@ -333,37 +285,31 @@ class GateProducer:
             continues=self._continues,
         )
 
-    def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:
-        def submit() -> Submitted:
+    def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> str | None:
+        """Submit. Gives the task that it was coalesced into, if it was."""
+
+        def submit() -> Submitted | CoalescedInto:
             self._turgor.view.ensure_published()
             return self._turgor.scheduler.submit(waiting)
 
         submitted = insist(submit, waiting.task, self._turgor, retry_policy)
+        into = submitted.task if isinstance(submitted, CoalescedInto) else None
+        if into is not None:
+            tell_coalesced(self._turgor.app, waiting.template, into)
         if self.receipt is not None:
+            self.receipt.coalesced_into = into
             self.receipt.explanation = self._explanation(waiting, submitted)
+        return into
 
-    def _explanation(self, task: WaitingTask, submitted: Submitted) -> Explanation | None:
+    def _explanation(self, task: WaitingTask, submitted: Submitted | CoalescedInto) -> Explanation | None:
         if submitted is Submitted.RELEASED:
             return Explanation(task.task, TaskState.RELEASED, expected_in_s=0.0)
         try:
+            if isinstance(submitted, CoalescedInto):
+                return self._turgor.explain(submitted.task)
             return self._turgor.forecasts.expect(task)
         except UNREACHABLE:  # the task is submitted, and that is what counts
             return None
-
-
-_RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max")
-
-
-def insist(ask: Callable[[], T], task: str, turgor: Turgor, retry_policy: dict[str, Any] | None) -> T:
-    """Ask the server as the publish policy says, and fail as Celery does when it cannot publish."""
-    try:
-        if retry_policy is None:
-            return ask()
-        policy = {key: retry_policy[key] for key in _RETRY_OPTIONS if key in retry_policy}
-        return retry_over_time(ask, UNREACHABLE, **policy)
-    except UNREACHABLE as error:
-        reason = error.__cause__ if isinstance(error, ServerUnreachable) else error
-        raise OperationalError(f"task {task} is not submitted: no Redis at {without_password(turgor.url)}: {reason}") from error
 
 
 def _is_broadcast(options: dict[str, Any]) -> bool:

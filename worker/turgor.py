@@ -13,30 +13,16 @@ from celery import current_app
 from celery.signals import worker_process_init
 from kombu.utils.imports import symbol_by_name
 
-from ..limits.account_book import check_scope
 from ..limits.config import LimitsConfig
-from ..limits.estimate_book import Estimate, EstimateBook
-from ..limits.hierarchical import HierarchicalLimiter
 from ..limits.keys import Keys
-from ..limits.limits_version import LimitsVersion
 from ..limits.lua import Client
-from ..limits.publication import KEPT_VERSIONS
-from ..limits.registry import LimitsRegistry
-from ..limits.regulator import Regulator, RegulatorState
-from ..limits.retry_ledger import RetryLedger
-from ..limits.server import UNAVAILABLE, check_server
-from ..limits.service_health import ServiceHealth
-from ..limits.transition import Transition, transitions
-from ..limits.usage import Usage
-from ..limits.view import LimitsView
+from ..limits.server import check_server
 from ..scheduler.demand import HORIZON_S
 from ..scheduler.desired_workers import DesiredWorkers, desired_workers
 from ..scheduler.dispatcher import Dispatcher
 from ..scheduler.explanation import Explanation, TaskState
-from ..scheduler.forecast_book import ForecastBook
 from ..scheduler.lane import Lane
 from ..scheduler.outbox import Outbox
-from ..scheduler.pressure_book import PressureBook
 from ..scheduler.scheduler import Cancelled, Scheduler
 from . import unleased
 from .asynchronous_loop import AsyncLoop
@@ -47,21 +33,20 @@ from .declaration import watch_declarations
 from .envelope import stored_messages
 from .errors import AlreadyInstalled, LeasesNeedTheBroker
 from .expiry import tell
-from .gate import GatedAMQP
+from .gate_amqp import GatedAMQP
 from .loop import Loop
 from .publisher import Publisher
+from .realm import Realm
 from .revocation import GatedControl
 from .statistics import TurgorStatistics, relieved
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from ..limits.headers import Headers
-    from ..limits.observation import Observation
     from .request import End
 
 
-class Turgor:
+class Turgor(Realm):
     """Backpressure for a Celery app.
 
     Every task that the app publishes comes through Turgor's gate from now on. A task that a limit
@@ -166,43 +151,10 @@ class Turgor:
         """A publisher of this realm, if the broker is elsewhere. Any number may run, anywhere."""
         return Publisher(self) if self.broker.is_elsewhere else None
 
-    @cached_property
-    def view(self) -> LimitsView:
-        return LimitsView(self.registry, self.limits, program=self.program)
-
-    @cached_property
-    def registry(self) -> LimitsRegistry:
-        """The definitions that are in force, their history, and what changes them."""
-        return LimitsRegistry(self.client, self.keys)
-
     @property
     def program(self) -> str:
         """The name under which the app brings its limits."""
         return self.app.main or "app"
-
-    def apply_limits(
-        self,
-        config: str | PathLike[str] | Mapping[str, Any] | LimitsConfig,
-        *,
-        expected_version: int | None = None,
-        by: str = "",
-        note: str = "",
-    ) -> LimitsVersion:
-        """Put limits in force for the whole realm, waiting work included, until the app itself brings new ones.
-
-        The options and the errors are those of `LimitsRegistry.apply`.
-        """
-        self.bring_first()
-        return self.registry.apply(config, expected_version=expected_version, by=by, note=note)
-
-    def limits_history(self, most: int = KEPT_VERSIONS) -> tuple[LimitsVersion, ...]:
-        """The last versions of the limits, the one in force first."""
-        return self.registry.history(most)
-
-    def bring_first(self) -> None:
-        """Bring what the app brings if nothing is in force yet, so that it does not come later and undo what is applied now."""
-        if self.limits is not None and not self.registry.version():
-            self.view.refresh()
 
     def dispatcher(self) -> Dispatcher:
         """A dispatcher of this realm. Any number may run, anywhere."""
@@ -227,16 +179,6 @@ class Turgor:
                 return replace(found, task=task_id)
         return Explanation(task_id, TaskState.UNKNOWN)
 
-    def usage(self, scope: str) -> Usage:
-        """How full each limit of a scope is, such as `global`, `service:llm_api` or `loop:planner-7`.
-
-        Raises
-        ------
-        UnknownService, InvalidScope
-            There is no such service, or no such kind of scope.
-        """
-        return self.limiter.usage(scope)
-
     def desired_workers(self, queues: Iterable[str] = (), *, horizon_s: float = HORIZON_S) -> DesiredWorkers:
         """How many processes the work of some queues, or of all, has use for, and what binds; see docs/autoscaling.md."""
         demand = self.scheduler.demand(horizon_s=horizon_s, queues=[self.broker_key(name) for name in queues])
@@ -250,82 +192,9 @@ class Turgor:
         """The same for asyncio."""
         return AsyncLoop(self.loop(name, type=type, **options))
 
-    def estimates(self) -> dict[str, Estimate]:
-        """What is learned of the cost of tasks in tokens, by task name: those that `current.settle` has spoken for."""
-        return self.estimate_book.all()
-
-    @cached_property
-    def estimate_book(self) -> EstimateBook:
-        return EstimateBook(self.client, self.keys)
-
-    @cached_property
-    def forecasts(self) -> ForecastBook:
-        """When tasks were expected to start, and how far from the truth that was."""
-        return ForecastBook(self.client, self.keys)
-
-    @cached_property
-    def pressures(self) -> PressureBook:
-        """What new work would meet at its service."""
-        return PressureBook(self.client, self.keys)
-
     def statistics(self) -> TurgorStatistics:
         """What the realm knows of its own work."""
         return TurgorStatistics(self.forecasts.statistics(), relieved(self.client, self.keys), unleased.count(self))
-
-    def health(self, service: str) -> ServiceHealth:
-        """How a service does, as its breaker and its adaptive share see it. Raises `UnknownService`."""
-        return self.limiter.health(service)
-
-    def transitions(self, *, most: int = 100) -> tuple[Transition, ...]:
-        """The latest transitions of the breakers, newest first."""
-        return transitions(self.client, self.keys, most=most)
-
-    def counts_outcomes(self, service: str | None) -> bool:
-        """Whether somebody wants to know how tasks of the service end. The limits may be a second old."""
-        if not service:
-            return False
-        config = self.view.config()
-        return config.counts_outcomes(service) or config.has_retry_budget(service)
-
-    def spend_retry(self, service: str | None) -> str:
-        """Take one retry out of the budget of a service. Why there is none, or `""`; none is missing where Redis cannot be asked."""
-        if not service or not self.view.config().has_retry_budget(service):
-            return ""
-        try:
-            grant = RetryLedger(self.client, self.keys).spend(service)
-        except UNAVAILABLE:
-            return ""
-        return "" if grant.granted else f"the retry budget of service:{service} is spent, {grant.retries} of {grant.allowed}"
-
-    def observe(self, service: str, headers: Headers, status: int | None = None, *, endpoint: str = "") -> Observation:
-        """Take in what a response says of its service's limits; see `HierarchicalLimiter.observe`."""
-        return self.limiter.observe(service, headers, status, endpoint=endpoint)
-
-    def pause(self, scope: str, *, by: str = "") -> RegulatorState:
-        """Hold back all work of a scope, as `usage` names it, until `resume`. What is released already runs.
-
-        Raises
-        ------
-        UnknownService, InvalidScope
-            There is no such service, or no such kind of scope.
-        """
-        check_scope(scope, self.view.refresh())
-        return self.regulator.pause(scope, by=by)
-
-    def resume(self, scope: str) -> RegulatorState:
-        """Lift the pause of a scope; where there is none, open what is closed. What waits goes on at once."""
-        check_scope(scope, self.view.refresh())
-        return self.regulator.resume(scope)
-
-    @cached_property
-    def regulator(self) -> Regulator:
-        """Pauses and closes scopes, and says which are held."""
-        return Regulator(self.client, self.keys)
-
-    @cached_property
-    def limiter(self) -> HierarchicalLimiter:
-        """A limiter on the same budgets, for calls that are no tasks."""
-        return HierarchicalLimiter(self.client, self.limits, realm=self.keys.realm, program=self.program)
 
     def _stored(self, task_id: str) -> Iterator[tuple[str, Call, Lane]]:
         """Every attempt of the task that is here, with the lanes that it may be in."""

@@ -15,7 +15,7 @@ from turgor.limits.config import LimitsConfig
 from turgor.limits.limit import Limit, LimitKind, Unit
 from turgor.limits.scope import template_of
 from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import WaitingTask
+from turgor.scheduler.waiting_task import WaitingTask
 
 # A window counts in cells of 1/100 of its period, and dates a start 1/100 late.
 WINDOW_SLACK = 1.02

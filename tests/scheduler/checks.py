@@ -15,7 +15,7 @@ from .precedence import first_at, precedes
 from .realm import State, Window, bucket_is_full_us
 
 if TYPE_CHECKING:
-    from turgor.scheduler.scheduler import WaitingTask
+    from turgor.scheduler.waiting_task import WaitingTask
 
     from .model import Model
 

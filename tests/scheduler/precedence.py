@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from turgor.scheduler.scheduler import WaitingTask
+    from turgor.scheduler.waiting_task import WaitingTask
 
     from .model import Model
     from .realm import State

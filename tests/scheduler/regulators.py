@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import WaitingTask
+from turgor.scheduler.waiting_task import WaitingTask
 
 from .accounts import Clock
 
@@ -84,6 +84,9 @@ class Regulators:
     def _in_effect(self, scope: str) -> Closure | None:
         closure = self.closures.get(scope)
         return closure if closure and self.clock.now_us < closure.spent_us else None
+
+    def hold(self, scope: str) -> bool:
+        return scope in self.paused or self._in_effect(scope) is not None
 
     def opens_us(self, scope: str, unit: str) -> float:
         """When the scope certainly admits a task, if nothing else happens."""

@@ -12,7 +12,8 @@ from typing import Any
 from redis import Redis
 
 from turgor.limits import HierarchicalLimiter
-from turgor.scheduler.scheduler import SECOND_US, Scheduler, Submitted
+from turgor.scheduler.scheduler import SECOND_US, Scheduler
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import EPOCH_US, Realm, lane
 

@@ -20,9 +20,12 @@ from turgor.limits.keys import Keys
 from turgor.limits.registry import LimitsRegistry
 from turgor.scheduler import dispatcher as dispatcher_module
 from turgor.scheduler.bell import Bell
-from turgor.scheduler.dispatcher import LONGEST_SLEEP_S, Dispatcher
+from turgor.scheduler.dispatcher import Dispatcher
+from turgor.scheduler.expired_task import ExpiredTask
 from turgor.scheduler.lane import Lane
-from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, ExpiredTask, Scheduler, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Scheduler
+from turgor.scheduler.service import LONGEST_SLEEP_S
+from turgor.scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 
 from .realm import Message, lane, template
 
@@ -45,7 +48,9 @@ class Live:
     def publish(self, limits: dict[str, Any]) -> None:
         LimitsRegistry(self.client, KEYS).publish(LimitsConfig.load(limits))
 
-    def submit(self, name: str, to: Lane, *, delay_s: float | None = None, max_wait_s: float | None = None) -> Submitted:
+    def submit(
+        self, name: str, to: Lane, *, delay_s: float | None = None, max_wait_s: float | None = None
+    ) -> Submitted | CoalescedInto:
         due_us = None if delay_s is None else round((time.time() + delay_s) * SECOND_US)
         token = name.encode().rjust(8)[-8:]
         return self.scheduler.submit(WaitingTask(name, token, to, template(name), due_us=due_us, max_wait_s=max_wait_s))

@@ -10,7 +10,8 @@ import pytest
 from redis import Redis
 
 from turgor.scheduler.lane import Lane, Priority
-from turgor.scheduler.scheduler import SECOND_US, Submitted
+from turgor.scheduler.scheduler import SECOND_US
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import EPOCH_US, Realm, lane
 

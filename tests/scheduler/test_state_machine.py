@@ -21,7 +21,8 @@ from turgor.limits.scope import TaskScopes
 from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Taken
-from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Submitted, WaitingTask
+from turgor.scheduler.scheduler import SCRIPTS, SECOND_US
+from turgor.scheduler.waiting_task import Submitted, WaitingTask
 
 from .checks import check_demand, check_empty, check_nothing_is_left
 from .model import ELSEWHERE, OUTBOX, Model
@@ -155,10 +156,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def publish(self, limits: dict[str, Any]) -> None:
         self._now()
         self.realm.publish(limits)
-        config = LimitsConfig.load(limits)
-        self.model.accounts.publish(config)
-        self.model.ageing_us = config.global_.ageing_us or 0
-        self.model.nothing_happened(self.realm.state())
+        self.model.published_limits(LimitsConfig.load(limits), self.realm.state())
         self.whole = True
 
     @rule(

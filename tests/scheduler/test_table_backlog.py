@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 
 from turgor.scheduler.errors import QueueFull
-from turgor.scheduler.scheduler import Submitted
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import Realm, template
 from .table import (
@@ -250,6 +250,14 @@ def dropped(realm: Realm) -> dict[str, str]:
         full("service:api", 1, "1 tasks", "60.2"),
         shed(1),
         [submit("a"), claim("a"), put_back("a")],
+        {"expired": []},
+    ),
+    Case(
+        "nor if that was before there was a cap, and its service refused it",
+        refused("z"),
+        full("service:api", "1 tasks", "1 tasks", "1"),
+        {"services": {"api": {}}},
+        [submit("a"), claim("a"), throttle("a"), publish(shed(1)), *[dispatch()] * 6],
         {"expired": []},
     ),
     Case(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from turgor.scheduler.scheduler import Submitted
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import Realm
 from .table import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from redis import Redis
 
-from turgor.scheduler.scheduler import Cancelled, Dispatched, Submitted
+from turgor.scheduler.scheduler import Cancelled, Dispatched
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import Realm
 from .table import (

@@ -9,7 +9,8 @@ import pytest
 from redis import Redis
 
 from turgor.limits.errors import CostTooLarge
-from turgor.scheduler.scheduler import SCRIPTS, Dispatched, Submitted
+from turgor.scheduler.scheduler import SCRIPTS, Dispatched
+from turgor.scheduler.waiting_task import Submitted
 
 from .mutants import Mutant
 from .table import (

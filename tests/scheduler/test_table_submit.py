@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from turgor.limits.errors import CostTooLarge
-from turgor.scheduler.scheduler import Submitted
+from turgor.scheduler.waiting_task import Submitted
 
 from .realm import Realm
 from .table import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from turgor.scheduler.scheduler import Submitted
+from turgor.scheduler.waiting_task import Submitted
 
 from .table import (
     GATE,
