@@ -108,7 +108,7 @@ def running(live: Live, on_expired: Callable[[ExpiredTask], None] = nobody) -> G
 @pytest.fixture
 def long_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a wake-up the dispatcher would sleep longer than any test waits."""
-    monkeypatch.setattr(dispatcher_module, "LONGEST_SLEEP_S", 60.0)
+    monkeypatch.setattr("turgor.scheduler.service.LONGEST_SLEEP_S", 60.0)
     monkeypatch.setattr("turgor.scheduler.bell._HEARTBEAT_S", 60)
 
 
