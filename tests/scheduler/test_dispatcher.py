@@ -19,6 +19,7 @@ from turgor.limits.config import LimitsConfig
 from turgor.limits.keys import Keys
 from turgor.limits.registry import LimitsRegistry
 from turgor.scheduler import dispatcher as dispatcher_module
+from turgor.scheduler import service
 from turgor.scheduler.bell import Bell
 from turgor.scheduler.dispatcher import Dispatcher
 from turgor.scheduler.expired_task import ExpiredTask
@@ -108,7 +109,7 @@ def running(live: Live, on_expired: Callable[[ExpiredTask], None] = nobody) -> G
 @pytest.fixture
 def long_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a wake-up the dispatcher would sleep longer than any test waits."""
-    monkeypatch.setattr("turgor.scheduler.service.LONGEST_SLEEP_S", 60.0)
+    monkeypatch.setattr(service, "LONGEST_SLEEP_S", 60.0)
     monkeypatch.setattr("turgor.scheduler.bell._HEARTBEAT_S", 60)
 
 
