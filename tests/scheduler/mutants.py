@@ -59,7 +59,6 @@ MUTANTS = (
     Mutant("a paused scope admits", "return record.fields.paused_by and 'paused'", "return nil"),
     Mutant("a closed scope opens at once", "  return opens_at(record) + math.ceil(", "  return now - math.ceil("),
     Mutant("what opens admits all at once", "math.ceil(ROUND * (exponent - 2 + 2 * share))", "0"),
-    Mutant("a scope that is closed again is tried when its ramp would have been", "closure.allow_at(nil, record) > opens then", "false then"),
     Mutant("an admission of a ramp is not counted", "whole(tonumber(record.fields.admitted) + units)", "record.fields.admitted"),
     Mutant("a throttled task goes on without closing its scope", "closure.set(record, now + tonumber(for_us), reason)", "tostring(reason)"),
     Mutant("a lane that has more work is forgotten", "head)\n    lane.place(self)\n", "head)\n"),
