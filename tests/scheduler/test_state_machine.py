@@ -539,9 +539,10 @@ def test_any_order_of_calls_keeps_every_promise(redis_client: Redis) -> None:
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.defect)
-def test_a_planted_defect_is_found(mutant: Mutant, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_defect_is_found(mutant: Mutant, embedded_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This tries the tests and not the server, so one server will do."""
     mutant.plant(SCRIPTS, monkeypatch)
     for script in SCRIPTS:
-        redis_client.script_load(script.source)  # a defect is no mistake of syntax
+        embedded_client.script_load(script.source)  # a defect is no mistake of syntax
     with pytest.raises((AssertionError, ResponseError)):
-        run_state_machine_as_test(lambda: SchedulerMachine(redis_client), settings=HUNT)
+        run_state_machine_as_test(lambda: SchedulerMachine(embedded_client), settings=HUNT)
