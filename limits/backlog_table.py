@@ -24,11 +24,13 @@ class Overflow(StrEnum):
     """What becomes of a submit that finds no room.
 
     REJECT: it is refused. SHED: the oldest of those with the lowest priority are dropped for it. BLOCK: the submitter waits.
+    COALESCE: it is coalesced into one with the same key that waits, or else refused.
     """
 
     REJECT = "reject"
     SHED = "shed"
     BLOCK = "block"
+    COALESCE = "coalesce"
 
 
 def _overflow(value: object) -> object:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 from ..limits.server import UNAVAILABLE
 from .bell import Bell
 from .expired_task import ExpiredTask
 from .scheduler import Dispatched, Scheduler
+from .service import Service
 
 logger = logging.getLogger(__name__)
 
 # The script bounds its own time; this bounds what it must have read and remember.
 BUDGET = 200
-LONGEST_SLEEP_S = 1.0
 RECONNECT_S = 1.0
 
 
-class Dispatcher:
+class Dispatcher(Service):
     """One dispatcher. Any number may run, in threads, processes and machines.
 
     Parameters
@@ -32,9 +31,7 @@ class Dispatcher:
 
     def __init__(self, scheduler: Scheduler, on_expired: Callable[[ExpiredTask], None]) -> None:
         self._scheduler, self._on_expired = scheduler, on_expired
-        self._bell = Bell(scheduler.client, scheduler.keys("bell"))
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        super().__init__("turgor-dispatcher", Bell(scheduler.client, scheduler.keys("bell")))
         self._reachable = True
 
     def run_once(self) -> Dispatched:
@@ -59,19 +56,6 @@ class Dispatcher:
                 self._stopped.wait(RECONNECT_S)
         self._bell.close()
 
-    def start(self) -> None:
-        """Run in a thread of its own."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self.run, name="turgor-dispatcher", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """End after the call that is under way. May be called twice, and before `start`."""
-        self._stopped.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-            self._thread = None
-
     def _settle(self) -> None:
         for expired in self._scheduler.expired():
             try:
@@ -80,11 +64,6 @@ class Dispatcher:
                 logger.exception("Task %s waited too long, and its caller could not be told", expired.task)
             else:
                 self._scheduler.settle(expired.task)
-
-    def _sleep(self, next_in_s: float | None) -> None:
-        sleep_s = LONGEST_SLEEP_S if next_in_s is None else min(next_in_s, LONGEST_SLEEP_S)
-        if sleep_s > 0 and not self._stopped.is_set():
-            self._bell.wait(sleep_s)
 
     def _note_reachable(self) -> None:
         if not self._reachable:

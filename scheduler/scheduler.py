@@ -21,7 +21,7 @@ from .explanation import Explanation, explanation
 from .lane import Lane
 from .outbox import SCRIPTS as OUTBOX_SCRIPTS
 from .pipeline import run_many
-from .waiting_task import Submitted, WaitingTask
+from .waiting_task import CoalescedInto, Submitted, WaitingTask
 
 SECOND_US = 1_000_000
 HEADER_BYTES = 16
@@ -107,7 +107,7 @@ class Scheduler:
         self._claim_within_us = round(claim_within_s * SECOND_US)
         self._lease_us = round(lease_s * SECOND_US)
 
-    def submit(self, task: WaitingTask, *, now_us: int | str = "") -> Submitted:
+    def submit(self, task: WaitingTask, *, now_us: int | str = "") -> Submitted | CoalescedInto:
         """Accept a task, once; release it at once if nothing holds it.
 
         Raises
@@ -119,7 +119,7 @@ class Scheduler:
         """
         return self._submitted(task, self._run(*self._submission(task, now_us)))
 
-    def submit_many(self, tasks: Sequence[WaitingTask], *, now_us: int | str = "") -> list[Submitted | Refusal]:
+    def submit_many(self, tasks: Sequence[WaitingTask], *, now_us: int | str = "") -> list[Submitted | CoalescedInto | Refusal]:
         """`submit` for each, in one round trip; what would be raised is returned in its place.
 
         Each is accepted by itself. If the connection breaks, all may be submitted again: none is stored twice.
@@ -128,7 +128,7 @@ class Scheduler:
         replies = run_many(self.client, _SUBMIT, [values for _, *values in calls])
         return [self._answer(task, reply) for task, reply in zip(tasks, replies, strict=True)]
 
-    def _answer(self, task: WaitingTask, reply: list[Any]) -> Submitted | Refusal:
+    def _answer(self, task: WaitingTask, reply: list[Any]) -> Submitted | CoalescedInto | Refusal:
         try:
             return self._submitted(task, reply)
         except (CostTooLarge, QueueFull) as error:
@@ -143,13 +143,15 @@ class Scheduler:
         )  # fmt: skip
 
     @staticmethod
-    def _submitted(task: WaitingTask, reply: list[Any]) -> Submitted:
+    def _submitted(task: WaitingTask, reply: list[Any]) -> Submitted | CoalescedInto:
         status = reply[0].decode()
         if status == "too_large":
             cost, capacity, scope, limit = reply[1:]
             raise CostTooLarge(int(cost), int(capacity), f"{scope.decode()} {limit.decode()}", task=task.task)
         if status == "full":
             raise queue_full(task.task, reply[1:])
+        if status == "coalesced":
+            return CoalescedInto(reply[1].decode())
         return Submitted(status)
 
     def wait_for_room(self, refused: QueueFull, within_s: float) -> bool:

@@ -19,6 +19,19 @@ class Submitted(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CoalescedInto:
+    """What became of a submit that stored nothing, because a task with its key waits already.
+
+    Parameters
+    ----------
+    task:
+        That task's id.
+    """
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingTask:
     """A message that Turgor has accepted and not yet released.
 
@@ -31,7 +44,8 @@ class WaitingTask:
     lane:
         Where it waits.
     template:
-        The broker's envelope, with a NUL byte where the fence goes and one where the delivery tag goes.
+        The broker's envelope, with a NUL byte where the fence goes and one where the delivery tag goes; see
+        `CoalesceKey.mark`.
     weight, tokens:
         What it costs, in request units and in token units.
     continues:

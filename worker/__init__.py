@@ -10,6 +10,7 @@ from .autoscaler import Autoscaler
 from .errors import (
     AlreadyInstalled,
     BatchRefused,
+    Coalesced,
     InvalidBrokerUrl,
     InvalidRedisUrl,
     InvalidRetry,
@@ -35,6 +36,7 @@ __all__ = [
     "Autoscaler",
     "BatchRefused",
     "Cancelled",
+    "Coalesced",
     "DesiredWorkers",
     "Explanation",
     "Held",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _INHERITED = ("loop", "loop_type")
 _KEPT_BY_RETRIES = ("service", "endpoint", "weight", "tokens", "max_wait", "deadline")
-OPTIONS = (*_INHERITED, "priority", *_KEPT_BY_RETRIES)
+OPTIONS = (*_INHERITED, "priority", "coalesce", *_KEPT_BY_RETRIES)
 ORIGIN_HEADER = "tokens_are"
 HEADERS = (*OPTIONS, ORIGIN_HEADER)
 
@@ -42,7 +42,8 @@ class Call:
     """What one publish says about its task, after defaults and inheritance.
 
     `priority` is None where neither the caller, the task nor a parent gave one. `tokens` is None where nobody gave
-    them and no token limit concerns the call; where `tokens_are` is not None, they are an estimate.
+    them and no token limit concerns the call; where `tokens_are` is not None, they are an estimate. `coalesce` is a key, True for the arguments,
+    False for not at all, and None where nobody gave any; it does not travel with the message.
     """
 
     service: str
@@ -55,6 +56,7 @@ class Call:
     max_wait: float | None = None
     deadline: float | None = None
     tokens_are: TokensAre | None = None
+    coalesce: str | bool | None = None
 
     @property
     def scopes(self) -> TaskScopes:
@@ -146,6 +148,7 @@ def take_call(app: Celery, name: str, headers: dict[str, Any], options: dict[str
         priority=None if priority is None else check_priority(priority),
         max_wait=_seconds("max_wait", find("max_wait", None)),
         deadline=_moment("deadline", find("deadline", None)),
+        coalesce=_coalesce_key(find("coalesce", None)),
     )
 
 
@@ -158,6 +161,12 @@ def _name(option: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{option}={value!r}: give a name, as text")  # noqa: TRY004  as for every other bad value
     return value
+
+
+def _coalesce_key(value: Any) -> str | bool | None:
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and value):
+        return value
+    raise ValueError(f"coalesce={value!r}: give a key, as text, or True for one task with the same arguments")
 
 
 def _whole(option: str, value: Any, *, at_least: int) -> int:

@@ -155,6 +155,25 @@ class TaskShed(TurgorError):
         return f"{self.task} was dropped for new work: the backlog of {self.scope} was full"
 
 
+class Coalesced(TurgorError):
+    """A call stored no task of its own, because one that waits already does what it asks for. Ask for the result of that one.
+
+    Attributes
+    ----------
+    task:
+        The name of the task that was called.
+    into:
+        The id of the task that stands for the call.
+    """
+
+    def __init__(self, task: str, into: str = "") -> None:
+        self.task, self.into = task, into
+        super().__init__(task, into)
+
+    def __str__(self) -> str:
+        return f"{self.task} was coalesced into task {self.into}, which waited already: ask for the result of that one"
+
+
 class WaitTimeout(TurgorError):
     """A task waited longer than its `max_wait` allows, or until its `deadline`, so it never ran and spent nothing.
 

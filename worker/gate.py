@@ -16,13 +16,15 @@ from ..limits.config import LimitsConfig
 from ..limits.errors import CostTooLarge
 from ..limits.server import UNREACHABLE
 from ..limits.token_budget import TokenBudget, TokenBudgets
+from ..scheduler.coalesce_key import CoalesceKey
 from ..scheduler.errors import QueueFull
 from ..scheduler.explanation import Explanation, TaskState
 from ..scheduler.lane import Priority
 from ..scheduler.scheduler import SECOND_US
-from ..scheduler.waiting_task import Submitted, WaitingTask
+from ..scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 from .batch import Batch
 from .caller import HEADERS, ORIGIN_HEADER, Call, take_call
+from .coalescing import CoalesceKeys, tell_coalesced
 from .continuation import goes_on, repeats
 from .envelope import FENCE_HEADER, FORECAST_HEADER, task_key, template
 from .errors import UnsupportedProtocol
@@ -45,7 +47,7 @@ class Gate:
     def __init__(self, turgor: Turgor) -> None:
         turgor.check_leases()
         self._turgor = turgor
-        self._budgets = TokenBudgets(LimitsConfig())
+        self._budgets, self._keys = TokenBudgets(LimitsConfig()), CoalesceKeys(LimitsConfig())
         self._relief = Relief(turgor)
 
     def admit(
@@ -79,7 +81,7 @@ class Gate:
                 return RefusingProducer(producer, self._relief.refuse(name, call, decision)), name
             self._relief.replace(name, fallback, call, message, options)
             name, call = fallback, self._call(fallback, headers, options)
-        gated = self._producer(producer, name, headers, call, options)
+        gated = self._producer(producer, name, message, call, options)
         if asked is not None and isinstance(gated, GateProducer):
             headers[FORECAST_HEADER] = True
             gated.receipt = asked
@@ -88,8 +90,9 @@ class Gate:
         return gated, name
 
     def _producer(
-        self, producer: Producer, name: str, headers: dict[str, Any], call: Call, options: dict[str, Any]
+        self, producer: Producer, name: str, message: Any, call: Call, options: dict[str, Any]
     ) -> Producer | GateProducer:
+        headers, key = message.headers, self._coalesce_key(name, call, message)
         limited = self._is_limited(name, call)
         if limited and call.tokens is None and (budget := self._budget_of(call)):
             policy = self._retry_policy(options)
@@ -114,8 +117,21 @@ class Gate:
         expires, zone = headers.get("expires"), self._turgor.app.timezone
         expires_us = _due_us(expires, zone) if expires else None
         return GateProducer(
-            producer, self._turgor, call, limited=limited, due_us=due_us, expires_us=expires_us, continues=repeats(headers)
+            producer,
+            self._turgor,
+            call,
+            limited=limited,
+            due_us=due_us,
+            expires_us=expires_us,
+            continues=repeats(headers),
+            key=key,
         )
+
+    def _coalesce_key(self, name: str, call: Call, message: Any) -> CoalesceKey | None:
+        config = self._turgor.view.config()
+        if self._keys.config is not config:
+            self._keys = CoalesceKeys(config)
+        return self._keys.of_call(name, call, message)
 
     def _retry_policy(self, options: dict[str, Any]) -> dict[str, Any] | None:
         """The policy that Celery will publish with; None if it is not to try again."""
@@ -165,9 +181,10 @@ class GateProducer:
         due_us: int | None,
         expires_us: int | None,
         continues: bool,
+        key: CoalesceKey | None,
     ) -> None:
         self._producer, self._turgor, self._call = producer, turgor, call
-        self._limited, self._due_us, self._continues = limited, due_us, continues
+        self._limited, self._due_us, self._continues, self._key = limited, due_us, continues, key
         deadline_us = None if call.deadline is None else round(call.deadline * SECOND_US)
         self._deadline_us = min((each for each in (deadline_us, expires_us) if each is not None), default=None)
         self.receipt: Receipt | None = None
@@ -218,17 +235,18 @@ class GateProducer:
 
         policy = retry_policy or {} if retry else None
 
-        def submit() -> None:
-            self._submit_until_decided(waiting, policy, headers)
+        def submit() -> str | None:
+            return self._submit_until_decided(waiting, policy, headers)
 
         if isinstance(self._producer, Batch):
-            self._producer.add(waiting(), submit)
+            task = waiting()
+            self._producer.add(task, submit, lambda into: tell_coalesced(self._turgor.app, task.template, into))
         else:
             submit()
 
     def _submit_until_decided(
         self, waiting: Callable[[], WaitingTask], policy: dict[str, Any] | None, headers: dict[str, Any]
-    ) -> None:
+    ) -> str | None:
         give_up_at: float | None = None
         while True:
             try:
@@ -258,7 +276,7 @@ class GateProducer:
             task=task,
             token=os.urandom(8),
             lane=self._call.lane(self._turgor.broker_key(queue), limited=self._limited),
-            template=template,
+            template=self._key.mark(template) if self._key else template,
             weight=self._call.weight,
             tokens=self._call.tokens or 0,
             due_us=self._due_us,
@@ -267,19 +285,28 @@ class GateProducer:
             continues=self._continues,
         )
 
-    def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> None:
-        def submit() -> Submitted:
+    def _submit(self, waiting: WaitingTask, retry_policy: dict[str, Any] | None) -> str | None:
+        """Submit. Gives the task that it was coalesced into, if it was."""
+
+        def submit() -> Submitted | CoalescedInto:
             self._turgor.view.ensure_published()
             return self._turgor.scheduler.submit(waiting)
 
         submitted = insist(submit, waiting.task, self._turgor, retry_policy)
+        into = submitted.task if isinstance(submitted, CoalescedInto) else None
+        if into is not None:
+            tell_coalesced(self._turgor.app, waiting.template, into)
         if self.receipt is not None:
+            self.receipt.coalesced_into = into
             self.receipt.explanation = self._explanation(waiting, submitted)
+        return into
 
-    def _explanation(self, task: WaitingTask, submitted: Submitted) -> Explanation | None:
+    def _explanation(self, task: WaitingTask, submitted: Submitted | CoalescedInto) -> Explanation | None:
         if submitted is Submitted.RELEASED:
             return Explanation(task.task, TaskState.RELEASED, expected_in_s=0.0)
         try:
+            if isinstance(submitted, CoalescedInto):
+                return self._turgor.explain(submitted.task)
             return self._turgor.forecasts.expect(task)
         except UNREACHABLE:  # the task is submitted, and that is what counts
             return None

@@ -95,7 +95,8 @@ class Loop:
     def submit_many(self, calls: Iterable[LoopCall | Signature[Any]]) -> list[Result]:
         """Submit many calls, 500 in one round trip, each accepted by itself as `submit` would have done.
 
-        A call is a `LoopCall` or a signature, such as `complete.s("hi")`. The results are in the order of the calls.
+        A call is a `LoopCall` or a signature, such as `complete.s("hi")`. The results are in the order of the calls;
+        that of a call which was coalesced is the result of the task that stands for it.
         `after_task_publish` is sent when a call has been written down, which is before its batch is sent.
 
         Raises
@@ -112,6 +113,8 @@ class Loop:
                 if batch.size >= AT_ONCE:
                     refused |= self._submit(batch)
             refused |= self._submit(batch)
+        for number, into in batch.coalesced.items():
+            results[number] = self.result(into)
         if refused:
             raise BatchRefused(results, refused)
         return results

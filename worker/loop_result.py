@@ -21,19 +21,23 @@ class LoopResult(AsyncResult):
         not answer; `Turgor.explain` says where it stands now.
     degraded_to:
         The task that was submitted in its place, because its service was under pressure; None if it was itself.
+    coalesced_into:
+        The id of a task that waited already and stands for the call: this is its result. None if the call has its own.
     submitted_at:
         That time, by this machine's clock.
     """
 
     explanation: Explanation | None
     degraded_to: str | None
+    coalesced_into: str | None
     submitted_at: datetime
 
     @classmethod
     def of(cls, result: AsyncResult[Any], receipt: Receipt) -> LoopResult:
-        """The same result, with what its submit has told."""
-        made = cls(result.id, backend=result.backend, app=result.app, parent=result.parent)
+        """The same result, or that of the task which stands for it, with what its submit has told."""
+        made = cls(receipt.coalesced_into or result.id, backend=result.backend, app=result.app, parent=result.parent)
         made.explanation, made.degraded_to = receipt.explanation, receipt.degraded_to
+        made.coalesced_into = receipt.coalesced_into
         made.submitted_at = datetime.now(UTC)
         return made
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from typing import TYPE_CHECKING
 
 from ..limits.server import UNAVAILABLE
 from ..scheduler.bell import Bell
 from ..scheduler.scheduler import SECOND_US
+from ..scheduler.service import LONGEST_SLEEP_S, Service
 from .delivery import CONFIRM_WITHIN_S, Delivery, Refusal, connect
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 100
-LONGEST_SLEEP_S = 1.0
 # Longer than a delivery may take: nobody else publishes what is still on its way.
 PUBLISH_WITHIN_S = CONFIRM_WITHIN_S + 1.0
 REFUSED_FOR_S = 30.0
@@ -34,7 +33,7 @@ class BrokerOutOfReach(Exception):
     """The broker did not answer, or broke off."""
 
 
-class Publisher:
+class Publisher(Service):
     """One publisher. Any number may run, in threads, processes and machines.
 
     Parameters
@@ -45,10 +44,8 @@ class Publisher:
 
     def __init__(self, turgor: Turgor) -> None:
         self._turgor, self._outbox = turgor, turgor.outbox
-        self._bell = Bell(turgor.client, turgor.keys("outbox_bell"))
+        super().__init__("turgor-publisher", Bell(turgor.client, turgor.keys("outbox_bell")))
         self._delivery: Delivery | None = None
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         self._at_once, self._pause_s = AT_ONCE, 0.0
 
     def run_once(self) -> Taken:
@@ -109,19 +106,6 @@ class Publisher:
         self._bell.close()
         self._disconnect()
 
-    def start(self) -> None:
-        """Run in a thread of its own."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self.run, name="turgor-publisher", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """End after what is under way. May be called twice, and before `start`."""
-        self._stopped.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-            self._thread = None
-
     def _connected(self) -> Delivery:
         if self._delivery is None:
             try:
@@ -135,11 +119,6 @@ class Publisher:
         if delivery is not None:
             with contextlib.suppress(Exception):  # it is broken
                 delivery.close()
-
-    def _sleep(self, next_in_s: float | None) -> None:
-        sleep_s = LONGEST_SLEEP_S if next_in_s is None else min(next_in_s, LONGEST_SLEEP_S)
-        if sleep_s > 0 and not self._stopped.is_set():
-            self._bell.wait(sleep_s)
 
     def _note_reachable(self) -> None:
         if self._pause_s > _FIRST_PAUSE_S:

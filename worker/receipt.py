@@ -29,10 +29,13 @@ class Receipt:
         Where it stands; None for one that went straight to the broker.
     degraded_to:
         The task that was submitted in its place; None if it was itself.
+    coalesced_into:
+        The id of the task that waited already and stands for it; None if it is its own.
     """
 
     explanation: Explanation | None = None
     degraded_to: str | None = None
+    coalesced_into: str | None = None
 
 
 @contextmanager

@@ -89,6 +89,7 @@ class Relief:
             options.pop(place, None)
         options.update(self._turgor.app.amqp.router.route({}, fallback))
         options.update({option: value for option, value in call.headers.items() if option in _KEPT})
+        options["coalesce"] = call.coalesce
 
     def _count(self, service: str, what: str) -> None:
         with suppress(UNREACHABLE):

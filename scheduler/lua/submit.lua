@@ -5,7 +5,8 @@
 -- Accepts a task, once. A producer that never saw the reply and sends again changes nothing: the
 -- task is known by its id while it is here, and by its token for a while after it has gone.
 -- If nothing waits ahead, the limits allow and a worker can take it, it is released in this call. One that would have to
--- wait where there is no room is refused, and nothing is changed.
+-- wait where there is no room is refused, and nothing is changed. One whose key waits already is coalesced into what waits, and
+-- stores nothing: nobody may take that out between the look and the answer.
 --
 -- KEYS realm: the realm's prefix
 -- ARGV now_us: microseconds; '' lets the server decide
@@ -18,13 +19,13 @@
 -- ARGV max_wait_us: how long it may wait once it is due; '' for as long as it takes
 -- ARGV deadline_us: not after this time; '' for any time
 -- ARGV continues: 1 if it goes on with work that was accepted before, so that it finds room everywhere; else 0
--- ARGV template: the envelope with its two holes
+-- ARGV template: the envelope with its two holes, and with its key if it has one
 -- ARGV claim_within_us: how long a release may stay unclaimed
 --
 -- Returns {status, ...}: 'released', 'waiting', 'delayed', 'known', 'expired' (accepted after its deadline),
 -- {'too_large', units, capacity, scope, limit}, or {'full', scope, unit, waiting, cap, retry_us, block_us}: 'tasks' or
--- 'bytes', how much waits, how much may, when there may be room (-1 for never), and how long the submitter is to wait for it. Only 'known', 'too_large' and
--- 'full' store nothing.
+-- 'bytes', how much waits, how much may, when there may be room (-1 for never), and how long the submitter is to wait for it, or
+-- {'coalesced', task}: what it was coalesced into. Only 'known', 'coalesced', 'too_large' and 'full' store nothing.
 local BUDGET = 4
 
 if redis.call('HEXISTS', key('message'), task) == 1 or memory.knows(token) then
@@ -33,10 +34,15 @@ end
 
 local due = math.max(now, tonumber(due_us) or now)
 local message = token .. struct.pack('<d', due) .. template
+local under = continues ~= '1' and keyed.of(message)
+local standing = under and keyed.is_always(under) and keyed.waiting(under, due)
+if standing then
+  return {'coalesced', standing}
+end
 
 -- A task that joins others in their lane needs no more than this: they are tried before it. The lane
 -- counts once, and that there are caps counts twice.
-local plain = weight == '1' and tokens == '0' and due_us == '' and max_wait_us == '' and deadline_us == ''
+local plain = not under and weight == '1' and tokens == '0' and due_us == '' and max_wait_us == '' and deadline_us == ''
 local lane_key, caps = key('lane:' .. lane_name), key('capped')
 local found = plain and redis.call('EXISTS', lane_key, caps, caps)
 local element = weight .. '\31' .. tokens .. '\31' .. task
@@ -133,12 +139,15 @@ if ends_at <= now then
 end
 local refusal, has_shed
 if own.capped and continues ~= '1' then
-  refusal, has_shed = load_overflow().settle(lane.at(lane_name), cost, #message, due)
+  refusal, has_shed = load_overflow().settle(lane.at(lane_name), cost, #message, due, under)
 end
 if refusal then
   return refusal
 end
 redis.call('HSET', key('message'), task, message)
+if under then
+  keyed.enter(under, due, task)
+end
 enter_backlog()
 local entry = lane.entry(lane_name, element)
 if is_bounded then

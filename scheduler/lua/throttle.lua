@@ -31,7 +31,7 @@ report_outcome(self, 'throttled')
 local record = regulator.of(scope)
 closure.set(record, now + tonumber(for_us), reason)
 regulator.save(record)
-recovery.return_to_lane(self)
+recovery.return_to_lane(self, 0)
 advance(BUDGET, tonumber(claim_within_us))
 save()
 return 'returned'

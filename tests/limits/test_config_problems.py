@@ -61,7 +61,7 @@ def problems_in(text: str) -> list[str]:
         ("backlog = {bytes = 0}", "backlog.bytes: 0 is not allowed; use a whole number of bytes, or a size such as '64MB'"),
         (
             "backlog = {limit = 5, overflow = 'drop'}",
-            "backlog.overflow: 'drop' is not allowed; use 'reject', 'shed' or 'block'",
+            "backlog.overflow: 'drop' is not allowed; use 'reject', 'shed', 'block' or 'coalesce'",
         ),
         (
             "backlog = {limit = 5, block_for = 5}",

@@ -23,10 +23,11 @@ from turgor.limits.quantile import QuantileState
 from turgor.limits.registry import LimitsRegistry
 from turgor.limits.regulator import Regulator
 from turgor.limits.scope import TaskScopes
+from turgor.scheduler.coalesce_key import CoalesceKey
 from turgor.scheduler.lane import Lane, Priority
 from turgor.scheduler.outbox import Outbox, Release, Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Cancelled, Dispatched, Scheduler, Settled
-from turgor.scheduler.waiting_task import Submitted, WaitingTask
+from turgor.scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 
 EPOCH_US = 1_700_000_000_000_000
 FIELD, RECORD = "\x1f", "\x1e"
@@ -125,13 +126,16 @@ class Realm:
         deadline_in_s: float | None = None,
         continues: bool = False,
         token: bytes | None = None,
+        key: str = "",
     ) -> WaitingTask:
+        """A new task; its key is `=a` for one that counts always, `~a` for one that counts where there is no room."""
         due_us = None if due_in_s is None else self.now_us + round(due_in_s * SECOND_US)
         deadline_us = None if deadline_in_s is None else self.now_us + round(deadline_in_s * SECOND_US)
         bounds = (due_us, max_wait_s, deadline_us)
-        return WaitingTask(name, token or next(self._tokens), to, template(name), weight, tokens, *bounds, continues)
+        stored = CoalesceKey(key[1:], always=key[0] == "=").mark(template(name)) if key else template(name)
+        return WaitingTask(name, token or next(self._tokens), to, stored, weight, tokens, *bounds, continues)
 
-    def submit(self, name: str, to: Lane, **options: Any) -> Submitted:
+    def submit(self, name: str, to: Lane, **options: Any) -> Submitted | CoalescedInto:
         """Submit a new task; the options are those of `task`."""
         return self.submit_task(self.task(name, to, **options))
 
@@ -145,7 +149,7 @@ class Realm:
             scheduler.submit(task, now_us=self.now_us)
         later.send()
 
-    def submit_task(self, task: WaitingTask) -> Submitted:
+    def submit_task(self, task: WaitingTask) -> Submitted | CoalescedInto:
         return self.scheduler.submit(task, now_us=self.now_us)
 
     def dispatch(self, budget: int = 100) -> Dispatched:
@@ -379,6 +383,12 @@ class State:
         """Tasks and bytes that wait, by scope, where there is a cap."""
         counts = {name: int(count) for stored in self._family("backlog:").values() for name, count in stored.items()}
         return {scope: (tasks, counts[f"{scope}|bytes"]) for scope, tasks in counts.items() if not scope.endswith("|bytes")}
+
+    @cached_property
+    def keyed(self) -> list[tuple[str, int, str]]:
+        """Key, time and task of what waits under a key, in order."""
+        members = (member.split(RECORD) for member in self.keys.get("keyed", {}))
+        return [(key, int(since), task) for key, since, task in members]
 
     @cached_property
     def filling(self) -> set[str]:

@@ -85,6 +85,9 @@ class Regulators:
         closure = self.closures.get(scope)
         return closure if closure and self.clock.now_us < closure.spent_us else None
 
+    def hold(self, scope: str) -> bool:
+        return scope in self.paused or self._in_effect(scope) is not None
+
     def opens_us(self, scope: str, unit: str) -> float:
         """When the scope certainly admits a task, if nothing else happens."""
         if unit != "requests":

@@ -115,6 +115,7 @@ def picture(state: State, now_us: int) -> dict[str, Any]:
         "expired": sorted(state.expired),
         "learned": state.learned,
         "bell": state.bell,
+        "keyed": [f"{key} {task}" for key, _, task in state.keyed],
         "backlog": state.backlog,
         "ahead": {queue: int(slots) for queue, slots in state.keys.get("ahead", {}).items()},
         "refill": {queue: int(places) for queue, places in state.keys.get("refill", {}).items()},

@@ -19,12 +19,14 @@ from turgor.limits.config import LimitsConfig
 from turgor.limits.keys import Keys
 from turgor.limits.registry import LimitsRegistry
 from turgor.scheduler import dispatcher as dispatcher_module
+from turgor.scheduler import service
 from turgor.scheduler.bell import Bell
-from turgor.scheduler.dispatcher import LONGEST_SLEEP_S, Dispatcher
+from turgor.scheduler.dispatcher import Dispatcher
 from turgor.scheduler.expired_task import ExpiredTask
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US, Scheduler
-from turgor.scheduler.waiting_task import Submitted, WaitingTask
+from turgor.scheduler.service import LONGEST_SLEEP_S
+from turgor.scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 
 from .realm import Message, lane, template
 
@@ -47,7 +49,9 @@ class Live:
     def publish(self, limits: dict[str, Any]) -> None:
         LimitsRegistry(self.client, KEYS).publish(LimitsConfig.load(limits))
 
-    def submit(self, name: str, to: Lane, *, delay_s: float | None = None, max_wait_s: float | None = None) -> Submitted:
+    def submit(
+        self, name: str, to: Lane, *, delay_s: float | None = None, max_wait_s: float | None = None
+    ) -> Submitted | CoalescedInto:
         due_us = None if delay_s is None else round((time.time() + delay_s) * SECOND_US)
         token = name.encode().rjust(8)[-8:]
         return self.scheduler.submit(WaitingTask(name, token, to, template(name), due_us=due_us, max_wait_s=max_wait_s))
@@ -105,7 +109,7 @@ def running(live: Live, on_expired: Callable[[ExpiredTask], None] = nobody) -> G
 @pytest.fixture
 def long_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a wake-up the dispatcher would sleep longer than any test waits."""
-    monkeypatch.setattr(dispatcher_module, "LONGEST_SLEEP_S", 60.0)
+    monkeypatch.setattr(service, "LONGEST_SLEEP_S", 60.0)
     monkeypatch.setattr("turgor.scheduler.bell._HEARTBEAT_S", 60)
 
 

@@ -156,10 +156,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def publish(self, limits: dict[str, Any]) -> None:
         self._now()
         self.realm.publish(limits)
-        config = LimitsConfig.load(limits)
-        self.model.accounts.publish(config)
-        self.model.ageing_us = config.global_.ageing_us or 0
-        self.model.nothing_happened(self.realm.state())
+        self.model.published_limits(LimitsConfig.load(limits), self.realm.state())
         self.whole = True
 
     @rule(

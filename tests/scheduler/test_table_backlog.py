@@ -253,6 +253,14 @@ def dropped(realm: Realm) -> dict[str, str]:
         {"expired": []},
     ),
     Case(
+        "nor if that was before there was a cap, and its service refused it",
+        refused("z"),
+        full("service:api", "1 tasks", "1 tasks", "1"),
+        {"services": {"api": {}}},
+        [submit("a"), claim("a"), throttle("a"), publish(shed(1)), *[dispatch()] * 6],
+        {"expired": []},
+    ),
+    Case(
         "nor is what continues accepted work",
         refused("z"),
         full("service:api", "1 tasks", "1 tasks", "60"),

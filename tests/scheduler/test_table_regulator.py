@@ -114,6 +114,22 @@ def released(call: Any) -> Any:
         after={"broker": {"q": "a b c d"}, "wakes": {GATE: 0.125}},
     ),
     Case(
+        "what is closed again for less than its ramp would have waited is tried when it opens",
+        limits=UNLIMITED,
+        given=[close(API, 30), submit_all("a", "b"), tick(30), dispatch(), tick(0.1)],
+        call=lambda realm: realm.regulator.close(API, 0.2, now_us=realm.now_us).closed_for_s,
+        reply=0.2,
+        after={"wakes": {GATE: 0.2}, "bell": True},
+    ),
+    Case(
+        "a closure of what opens later anyhow wakes nobody",
+        limits=UNLIMITED,
+        given=[close(API, 30), submit_all("a", "b"), tick(30), dispatch(), silence],
+        call=lambda realm: realm.regulator.close(API, 0.6, now_us=realm.now_us).closed_for_s,
+        reply=0.6,
+        after={"wakes": {GATE: 0.5}, "bell": False},
+    ),
+    Case(
         "resuming rings, and the dispatcher releases at once",
         limits=UNLIMITED,
         given=[pause(API), submit_all("a", "b"), silence, tick(0.2), resume(API)],
@@ -201,7 +217,7 @@ def test_held_back(case: Case, redis_client: Redis) -> None:
             "wakes": {GATE: 30.0},
             "leases": {"b": "2", "c": "3"},
             "messages": ["a", "b", "c"],
-            "redelivered": {},
+            "redelivered": {"a": 0},
         },
     ),
     Case(

@@ -26,6 +26,7 @@ LIMITS: dict[str, Any] = {
         "small": {"token_limits": {"per_minute": 1000}},
         "blocking": {"max_in_flight": 1, "backlog": {"limit": 2, "overflow": "block", "block_for": "400ms"}},
         "shedding": {"max_in_flight": 1, "backlog": {"limit": 2, "overflow": "shed"}},
+        "coalescing": {"max_in_flight": 1, "backlog": {"limit": 2, "overflow": "coalesce"}},
         "bounded": {"max_in_flight": 1, "backlog": {"limit": 2}},
     },
     "tasks": {"proj.mapped": "api/chat", "elsewhere.*": "api"},

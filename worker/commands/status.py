@@ -43,7 +43,8 @@ def status(ctx: click.Context, watch: bool, **_: Any) -> None:
         return [*turgor.regulator.states(), *ailing(limiter)]
 
     def full() -> list[str]:
-        return [f"backlog of {each}" for each in backlogs(turgor.client, turgor.keys, limiter.refresh())[:MOST_BACKLOGS]]
+        found = backlogs(turgor.client, turgor.keys, limiter.refresh())[:MOST_BACKLOGS]
+        return [f"backlog of {each}" for each in found if each.tasks]
 
     if not sys.stdout.isatty():
         click.echo(plain(survey(turgor.client, turgor.keys), held(), full()))

@@ -14,9 +14,20 @@ local function opens_at(record)
   return tonumber(record.fields.closed_until or 0)
 end
 
+-- Whoever waits until then may have been told of a later time: a ramp begins anew, and so does its first admission.
+local function wake_by(time, scope)
+  local is_moved = redis.call('ZADD', key('wakes'), 'XX', 'LT', 'CH', whole(time), scope .. '|requests') == 1
+  if is_moved and redis.call('LLEN', key('bell')) == 0 then
+    redis.call('RPUSH', key('bell'), '1')
+  end
+end
+
 -- A closure is never shortened by another one: calls that were under way are refused one by one.
 function closure.set(record, opens, reason)
   if opens > math.max(now, opens_at(record)) then
+    if record.fields.closed_until and closure.allow_at(nil, record) > opens then
+      wake_by(opens, record.scope)
+    end
     record.fields.closed_until, record.fields.reason, record.fields.admitted = whole(opens), reason, '0'
   end
 end

@@ -1,5 +1,6 @@
 -- include: advance.lua
 -- include: forecast.lua
+-- include: keyed.lua
 --
 -- What becomes of a task that would have to wait where there is no room for it.
 local RETRY_US = 1000000
@@ -110,9 +111,9 @@ local function shed(victim, scope)
   redis.call('HSET', key('expired'), cost.task, '\29shed ' .. scope .. '\30' .. message)
 end
 
--- Makes room for the task, or not: the reply that refuses it, or nil if it is to be accepted; and whether
+-- Makes room for the task, or not: the reply that refuses or coalesces it, or nil if it is to be accepted; and whether
 -- others were dropped for it. The narrowest scope comes first, because what goes there frees wider ones.
-function overflow.settle(self, cost, size, due)
+function overflow.settle(self, cost, size, due, under)
   local counts, scopes, victims = capped.counts(), self.scopes.capped, {}
   local full = counts.full(scopes, size)
   if not full or passes(self, cost, due) then
@@ -121,7 +122,8 @@ function overflow.settle(self, cost, size, due)
   for i = #scopes, 1, -1 do
     local scope = scopes[i]
     if counts.lacks(scope, size, freed(victims, scope)) and not (scope.cap.overflow == 'shed' and choose(victims, scope, self, size)) then
-      return refuse(self, scope, cost, size)
+      local standing = under and scope.cap.overflow == 'coalesce' and keyed.waiting(under, due)
+      return standing and {'coalesced', standing} or refuse(self, scope, cost, size)
     end
   end
   for _, each in ipairs(victims) do

@@ -11,11 +11,12 @@ local recovery = {}
 -- `how` is what the end of the attempt says of its service.
 function recovery.put_back(self, how)
   report_outcome(self, how)
-  redis.call('HINCRBY', key('redelivered'), self.task, 1)
-  recovery.return_to_lane(self)
+  recovery.return_to_lane(self, 1)
 end
 
-function recovery.return_to_lane(self)
+-- It counts as so many redeliveries more, none for one that was refused. But it was released once, and is known for it.
+function recovery.return_to_lane(self, redeliveries)
+  redis.call('HINCRBY', key('redelivered'), self.task, redeliveries)
   local target = lane.at(self.lane)
   lease.close(self, true)
   capped.return_to(target.scopes, self.task)

@@ -3,6 +3,7 @@
 -- include: charge.lua
 -- include: envelope.lua
 -- include: outbox.lua
+-- include: keyed.lua
 --
 -- Moves a waiting task to its broker queue, or to the outbox if that is elsewhere, and opens its lease, in one step
 -- with whatever charged its limits: a crash anywhere can neither lose the task nor release it twice.
@@ -30,6 +31,7 @@ local function write_messages()
     else
       sent[queue] = {envelope(messages[i], release.fences[i])}
     end
+    keyed.leave(release.tasks[i], messages[i])
     local from = release.capped[i]
     if from then
       capped.leave(from.lane.scopes, from.lane.name, from.element, release.tasks[i], #messages[i])
