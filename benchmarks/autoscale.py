@@ -34,7 +34,7 @@ class Burst:
 
 
 def bursts(bench: Bench) -> tuple[Burst, Burst]:
-    count = bench.size(40, 400)
+    count = bench.size(16, 400)
     rate = {"requests_per_minute": 240, "burst_capacity": 4}  # 4/s x 0.25 s: one process, or two with what a run costs besides
     return Burst("worker-bound", count, {"requests_per_second": 1000}), Burst("limit-bound", count, rate)
 
@@ -63,7 +63,7 @@ def _trace(bench: Bench, burst: Burst) -> list[int]:
 
 def record(bench: Bench, burst: Burst) -> Iterator[dict[str, Any]]:
     """What is seen each half second, from before the burst until the pool has shrunk, or for `lasts_s`."""
-    lasts_s = bench.size(4, 40)
+    lasts_s = bench.size(2, 40)
     limits = {"services": {SERVICE: burst.limits}}
     with (
         mock.patch.dict(os.environ, AUTOSCALE_KEEPALIVE=str(PATIENCE_S)),

@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
     nothing left. Then, while all that the one has sent waits: a CRITICAL task that arrives, several times, from its submission to
     its start; and the tasks of another service with a wide limit of its own, against the same before anything waited.
     """
-    arrivals, asks = bench.size(3, 40), bench.size(5, 300)
+    arrivals, asks = bench.size(1, 40), bench.size(3, 300)
     flood, quiet = bench.size(100, 20_000), bench.size(2, 20)
     with Crew(bench.server.database(0), _LIMITS) as crew:
         idle = [_Arrival(crew, "note_neighbour").wait_ms for _ in range(asks)]

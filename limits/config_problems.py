@@ -60,6 +60,10 @@ _INNER = {
     "adaptive": AdaptiveTable,
     "retry_budget": RetryBudgetTable,
 }
+_OWN_KEYS = {
+    owner: table.model_fields.keys() - ScopeTable.model_fields.keys()
+    for owner, table in (("[global]", GlobalTable), ("a loop", LoopTable), ("a service", ServiceTable))
+}
 _KEY_MARK = "[key]"
 
 
@@ -124,6 +128,8 @@ def _remedy(error: ErrorDetails) -> str:
 def unknown_key(key: str, known: Collection[str]) -> str:
     if meant := closest(key, known):
         return f"unknown key; did you mean {quote(meant)}?"
+    if owner := next((owner for owner, keys in _OWN_KEYS.items() if key in keys), ""):
+        return f"unknown key here; it is one of {owner}"
     return f"unknown key; use one of {', '.join(known)}"
 
 

@@ -24,6 +24,7 @@ from .limit import SECOND_US
 from .priority import StatedPriority, name_of
 from .quotation import quote
 
+_WORTH_SAYING = 0.01
 TRIGGERS = ("wait", "backlog", "breaker")
 ACTIONS = ("shed_below", "degrade_to", "hold")
 
@@ -55,7 +56,7 @@ class Pressure:
         if self.opens_in_s:
             return f"its breaker is open for {self.opens_in_s:.1f} s more"
         wait = "nobody knows for how long" if self.wait_s is None else f"{self.wait_s:.1f} s"
-        filled = f", with a backlog that is {self.backlog:.0%} full" if self.backlog else ""
+        filled = f", with a backlog that is {self.backlog:.0%} full" if self.backlog >= _WORTH_SAYING else ""
         return f"work like this waits {wait}{filled}"
 
 

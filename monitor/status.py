@@ -16,6 +16,7 @@ from ..limits.usage import LimitUsage
 from ..scheduler.survey import ClosedGate, Survey
 
 _BAR_WIDTH = 10
+_NO_SLOT_LAPSES_S = 3_600.0
 _NUMBERS = frozenset({"used", "lanes", "opens in", "tasks"})
 
 
@@ -26,6 +27,7 @@ def render(
     notes: Iterable[str] = (),
 ) -> RenderableType:
     """Counts, notes, what is paused, closed or ailing, limits, closed gates and lanes."""
+    usage = tuple(usage)
     return Group(
         counts(survey),
         *(Text(note, style="dim") for note in notes),
@@ -33,15 +35,21 @@ def render(
         Text(),
         limits_table(usage),
         Text(),
-        gates_table(survey),
+        gates_table(survey, usage),
         Text(),
         lanes_table(survey),
     )
 
 
-def plain(survey: Survey, held: Iterable[RegulatorState | ServiceHealth] = (), notes: Iterable[str] = ()) -> str:
+def plain(
+    survey: Survey,
+    usage: Iterable[LimitUsage] = (),
+    held: Iterable[RegulatorState | ServiceHealth] = (),
+    notes: Iterable[str] = (),
+) -> str:
     """The counts as one line, for a pipe or a log; another line for each note, and scope that is paused, closed or ailing."""
-    closed = ", ".join(f"{_gate(gate)} {gate.opens_in_s:.1f} s" for gate in survey.gates[:4])
+    usage = tuple(usage)
+    closed = ", ".join(f"{_gate(gate)} {_opens(gate, usage)}" for gate in survey.gates[:4])
     line = (
         f"waiting {survey.waiting}  delayed {survey.delayed}  in flight {survey.in_flight}  {_releasing(survey)}"
         f"ready lanes {survey.ready_lanes}  closed: {closed or 'none'}"
@@ -82,11 +90,11 @@ def limits_table(usage: Iterable[LimitUsage]) -> Table:
     return table
 
 
-def gates_table(survey: Survey, *, most: int = 20) -> Table:
+def gates_table(survey: Survey, usage: Iterable[LimitUsage] = (), *, most: int = 20) -> Table:
     """The scopes that hold work back."""
     table = _table("closed", "lanes", "opens in")
     for gate in survey.gates[:most]:
-        table.add_row(_gate(gate), str(gate.lanes), f"{gate.opens_in_s:.2f} s")
+        table.add_row(_gate(gate), str(gate.lanes), _opens(gate, usage))
     return table
 
 
@@ -102,6 +110,14 @@ def lanes_table(survey: Survey, *, most: int = 20) -> Table:
 
 def _gate(gate: ClosedGate) -> str:
     return gate.scope if gate.unit == Unit.REQUESTS else f"{gate.scope} ({gate.unit})"
+
+
+def _opens(gate: ClosedGate, usage: Iterable[LimitUsage]) -> str:
+    """When a gate opens. One whose slots are taken is tried again when they would lapse, and opens long before that."""
+    slots = (each for each in usage if each.scope == gate.scope and each.limit.kind is LimitKind.IN_FLIGHT)
+    if gate.opens_in_s > _NO_SLOT_LAPSES_S and any(each.remaining <= each.limit.reserved for each in slots):
+        return "when work ends"
+    return f"{gate.opens_in_s:.1f} s"
 
 
 def _rule(limit: Limit) -> str:

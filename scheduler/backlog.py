@@ -49,7 +49,7 @@ class Backlog:
 
 
 def backlogs(client: Client, keys: Keys, config: LimitsConfig) -> tuple[Backlog, ...]:
-    """The backlog of each scope that has a cap, the fullest first. Of a template, those of its scopes where something waits."""
+    """The backlog of each scope that has a cap and waiting work, the fullest first."""
     found: list[Backlog] = []
     for name, cap in config.backlogs().items():
         stored = cast("dict[bytes, bytes]", client.hgetall(keys(f"backlog:{name}")))
@@ -58,4 +58,4 @@ def backlogs(client: Client, keys: Keys, config: LimitsConfig) -> tuple[Backlog,
         found += (
             Backlog(scope, counts.get(scope, 0), counts.get(scope + _BYTES, 0), cap.limit, cap.most_bytes) for scope in scopes
         )
-    return tuple(sorted(found, key=lambda each: each.pressure, reverse=True))
+    return tuple(sorted((each for each in found if each.tasks), key=lambda each: each.pressure, reverse=True))

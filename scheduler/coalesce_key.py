@@ -20,6 +20,9 @@ class CoalesceKey:
     digest: str
     always: bool
 
+    def __str__(self) -> str:
+        return f"{'=' if self.always else '~'}{self.digest}"
+
     def mark(self, template: bytes) -> bytes:
         """The envelope with its key, which the scripts read and nobody else."""
-        return b'{"coalesce":"%b%b",%b' % (b"=" if self.always else b"~", self.digest.encode(), template[1:])
+        return b'{"coalesce":"%b",%b' % (str(self).encode(), template[1:])

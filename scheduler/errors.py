@@ -41,7 +41,9 @@ class QueueFull(TurgorError):
         super().__init__(scope, unit, limit, current, retry_after)
 
     def __str__(self) -> str:
-        most, waits = (f"{n} tasks" if self.unit == "tasks" else format_size(n) for n in (self.limit, self.current))
+        most, waits = (
+            (f"{self.limit} tasks", self.current) if self.unit == "tasks" else map(format_size, (self.limit, self.current))
+        )
         remedy = "it is larger than that" if self.retry_after == math.inf else f"try again in {self.retry_after:.3g} s"
         origin = f"task {self.task}: " if self.task else ""
         return f"{origin}the backlog of {self.scope} is full: {waits} of {most} wait; {remedy}"

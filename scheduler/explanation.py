@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..limits.limit import SECOND_US
+from ..limits.limit import SECOND_US, LimitKind
 from ..limits.priority import name_of
 
 
@@ -62,7 +62,8 @@ class Explanation:
         The limit that would refuse it now, such as `service:llm_api requests/1m`; `""` for none.
     opens_in_s:
         Seconds until that limit would let one task of this cost go, or until the delay ends. Not the
-        task's own start, if others wait before it. `inf` where nobody knows: a scope is paused.
+        task's own start, if others wait before it. `inf` where nobody knows: a scope is paused, or its
+        slots are taken until work ends.
     expected_in_s:
         Seconds until the task will be released, if nobody new comes and what goes first costs as much as it does; for a
         delayed one, until its time comes. None where nobody knows: what holds it is paused, or waits for work to
@@ -99,9 +100,11 @@ class Explanation:
     def _held(self) -> str:
         if not self.held_by:
             return "no limit holds it"
+        reserve = f" (what is left is reserved for {name_of(self.reserved_for)} and above)" if self.reserved_for else ""
+        if self.held_by.endswith(f" {LimitKind.IN_FLIGHT}") and self.opens_in_s == math.inf:
+            return f"held by {self.held_by}{reserve}, which opens when work ends"
         if self.opens_in_s == math.inf:
             return f"held until it is resumed: {self.held_by}"
-        reserve = f" (what is left is reserved for {name_of(self.reserved_for)} and above)" if self.reserved_for else ""
         return f"held by {self.held_by}{reserve}, which opens in {self.opens_in_s:.1f} s"
 
 

@@ -146,7 +146,7 @@ def take_call(app: Celery, name: str, headers: dict[str, Any], options: dict[str
         weight=_whole("weight", find("weight", 1), at_least=1),
         tokens=None if (tokens := find("tokens", None)) is None else _whole("tokens", tokens, at_least=0),
         priority=None if priority is None else check_priority(priority),
-        max_wait=_seconds("max_wait", find("max_wait", None)),
+        max_wait=None if (max_wait := find("max_wait", None)) is None else positive_seconds("max_wait", max_wait),
         deadline=_moment("deadline", find("deadline", None)),
         coalesce=_coalesce_key(find("coalesce", None)),
     )
@@ -175,9 +175,8 @@ def _whole(option: str, value: Any, *, at_least: int) -> int:
     return value
 
 
-def _seconds(option: str, value: Any) -> float | None:
-    if value is None:
-        return None
+def positive_seconds(option: str, value: Any) -> float:
+    """The value in seconds. Raises `ValueError` naming the option unless it is a positive number or `timedelta`."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:

@@ -47,7 +47,7 @@ class TurgorStatistics:
     def notes(self) -> list[str]:
         """A line for each of them that says something."""
         forecasts = [str(self.forecasts)] if self.forecasts.judged else []
-        unleased = [f"{self.unleased} messages without a lease are kept"] if self.unleased else []
+        unleased = [f"messages without a lease, kept: {self.unleased}"] if self.unleased else []
         return [*forecasts, *(f"service:{service}: {each}" for service, each in self.relieved.items()), *unleased]
 
 

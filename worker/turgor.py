@@ -27,7 +27,7 @@ from ..scheduler.scheduler import Cancelled, Scheduler
 from . import unleased
 from .asynchronous_loop import AsyncLoop
 from .broker import Broker
-from .caller import Call
+from .caller import Call, positive_seconds
 from .claims import guard_tasks
 from .declaration import watch_declarations
 from .envelope import stored_messages
@@ -81,6 +81,8 @@ class Turgor(Realm):
         `redis` cannot be read.
     AlreadyInstalled
         The app has its Turgor.
+    ValueError
+        `claim_within_s` or `lease_s` is no positive number of seconds.
     """
 
     def __init__(
@@ -100,7 +102,8 @@ class Turgor(Realm):
         self.keys = Keys(realm)
         self.limits = None if limits is None else LimitsConfig.load(limits)
         self.runs_dispatcher, self.lease_all = dispatcher, lease_all
-        self._claim_within_s, self._lease_s = claim_within_s, lease_s
+        self._claim_within_s = positive_seconds("claim_within_s", claim_within_s)
+        self._lease_s = positive_seconds("lease_s", lease_s)
         self.ended: SimpleQueue[End | None] = SimpleQueue()
         if getattr(app, "turgor", None) is not None:
             raise AlreadyInstalled(repr(app.turgor))

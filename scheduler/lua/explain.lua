@@ -14,7 +14,7 @@
 -- Returns {state, position, scope, limit, in_us, start_us, reserved_for, gate, ago_us, ...}: 'waiting', 'delayed',
 -- 'releasing' (released, and not published yet), 'released', 'running' or 'unknown' (not here, or not in that
 -- lane); how many wait before it in its lane; the limit that would refuse it now, '' for none; microseconds until that limit, or the delay, lets it go, -1 if
--- nobody knows (it is paused); microseconds until its release, as forecast.lua says, -1 if nobody knows; the
+-- nobody knows (it is paused, or its slots are taken); microseconds until its release, as forecast.lua says, -1 if nobody knows; the
 -- priority from which on that limit would let it go now, because the rest is reserved, 0 if it is not that; the
 -- gates where a waiting task's lane was parked, each with the microseconds since it last was, the latest first.
 return standing(task, lane_name, weight, tokens)

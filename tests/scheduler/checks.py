@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from turgor.limits.limit import LimitKind, Unit
+from turgor.scheduler.coalesce_key import CoalesceKey
 from turgor.scheduler.demand import Demand
 from turgor.scheduler.desired_workers import desired_workers
 from turgor.scheduler.scheduler import SECOND_US
@@ -60,6 +62,7 @@ def compare(model: Model, state: State) -> None:
     assert state.releasing == model.releasing
     assert state.unclaimed == model.unclaimed()
     assert state.redelivered == model.redelivered
+    assert state.keyed == [(str(key), since, name) for key, since, name in model.keyed()]
     _compare_backlogs(model, state)
     _compare_limits(model, state)
     _check_places(state)
@@ -69,6 +72,12 @@ def compare(model: Model, state: State) -> None:
 def size_of(task: WaitingTask) -> int:
     """What its message takes: 8 bytes say since when it waits."""
     return len(task.token) + 8 + len(task.template)
+
+
+def key_of(task: WaitingTask) -> CoalesceKey | None:
+    """The key that its envelope begins with."""
+    found = re.match(rb'\{"coalesce":"([=~])(\w+)",', task.template)
+    return CoalesceKey(found[2].decode(), always=found[1] == b"=") if found else None
 
 
 def _compare_backlogs(model: Model, state: State) -> None:

@@ -20,13 +20,14 @@ from turgor.limits.backlog_table import Overflow
 from turgor.limits.config import LimitsConfig
 from turgor.limits.limit import Unit
 from turgor.limits.outcome import Outcome
+from turgor.scheduler.coalesce_key import CoalesceKey
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Release, Taken
 from turgor.scheduler.scheduler import SECOND_US, Cancelled, Dispatched, Settled
 from turgor.scheduler.waiting_task import Submitted, WaitingTask
 
 from .accounts import Accounts, Clock, Spent
-from .checks import check_next, compare, size_of
+from .checks import check_next, compare, key_of, size_of
 from .realm import Message, State
 from .regulators import Regulators, throttled_scope
 
@@ -120,6 +121,8 @@ class Model:
             self._settle(state)
             return
         assert known is not True, f"{task.task} was accepted twice"
+        key = None if task.continues else key_of(task)
+        assert not (key and key.always and self.stands_for(task)), f"{task.task} was accepted, and its key waits"
         if status not in (Submitted.RELEASED, Submitted.EXPIRED) and not task.continues and state.expired == self.expired:
             assert not self.without_room(task), f"{task.task} was accepted, and there was no room"
         self.tasks[task.task] = task
@@ -179,11 +182,38 @@ class Model:
         due_us, wait_us = max(self.now_us, task.due_us or 0), round((task.max_wait_s or 0) * SECOND_US) or math.inf
         return min(due_us + wait_us, math.inf if task.deadline_us is None else task.deadline_us)
 
+    def coalesced(self, task: WaitingTask, into: str, state: State) -> None:
+        """A submit has stored nothing, because a task with its key waits."""
+        assert self.is_known(task) is not True, f"{task.task} is known, and was coalesced"
+        assert into == self.stands_for(task), f"{task.task} was coalesced into {into}"
+        key = key_of(task)
+        assert key is not None
+        assert key.always or Overflow.COALESCE in self._overflows(task), f"{task.task} had room, and was coalesced"
+        self._settle(state)
+
+    def _overflows(self, task: WaitingTask) -> list[Overflow]:
+        """What becomes of the task, by the scopes that have no room for it."""
+        caps = dict(self.accounts.caps_of(task.lane))
+        return [caps[scope].overflow for scope in self.without_room(task)]
+
+    def stands_for(self, task: WaitingTask) -> str | None:
+        """The task that waits with the same key, was never released, and is due first; None if it is due later."""
+        due_us = max(self.now_us, task.due_us or 0)
+        return next((name for key, since, name in self.keyed() if key == key_of(task) and since <= due_us), None)
+
+    def keyed(self) -> list[tuple[CoalesceKey, int, str]]:
+        """Key, time and task of whatever stands for others."""
+        waiting = {name: key_of(task) for name, task in self.tasks.items() if name not in self.kept}
+        found = [(key, self.since[name], name) for name, key in waiting.items() if key]
+        return sorted(found, key=lambda each: (not each[0].always, each[0].digest, each[1], each[2].encode()))
+
     def refused(self, task: WaitingTask, state: State) -> None:
         """A submit found no room. Somewhere there was none."""
         assert self.is_known(task) is not True, f"{task.task} is known, and was refused"
         assert not task.continues, f"{task.task} goes on with accepted work, and was refused"
         assert self.without_room(task), f"{task.task} was refused, and there was room"
+        coalesces = all(overflow is Overflow.COALESCE for overflow in self._overflows(task)) and not state.filling
+        assert not (coalesces and self.stands_for(task)), f"{task.task} was refused, and its key waits"
         self._settle(state)
 
     def without_room(self, task: WaitingTask) -> list[str]:

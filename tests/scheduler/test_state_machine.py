@@ -22,7 +22,7 @@ from turgor.scheduler.errors import QueueFull
 from turgor.scheduler.lane import Lane
 from turgor.scheduler.outbox import Taken
 from turgor.scheduler.scheduler import SCRIPTS, SECOND_US
-from turgor.scheduler.waiting_task import Submitted, WaitingTask
+from turgor.scheduler.waiting_task import CoalescedInto, Submitted, WaitingTask
 
 from .checks import check_demand, check_empty, check_nothing_is_left
 from .model import ELSEWHERE, OUTBOX, Model
@@ -65,7 +65,7 @@ counts = st.integers(1, 5)
 windows = st.fixed_dictionaries({"limit": counts, "per": st.sampled_from(["1s", "7s", "60s"])}).map(lambda window: [window])
 backlogs = st.fixed_dictionaries(
     {"limit": st.integers(1, 6)},
-    optional={"bytes": st.sampled_from([100, 300]), "overflow": st.sampled_from(["reject", "shed", "shed", "block"])},
+    optional={"bytes": st.sampled_from([100, 300]), "overflow": st.sampled_from(["reject", "shed", "shed", "block", "coalesce"])},
 )
 shares = st.sampled_from([0.1, 0.4])
 tables = st.fixed_dictionaries(
@@ -112,6 +112,7 @@ palettes = st.lists(
     max_size=4,
 )
 max_waits = st.sampled_from([None, None, None, 1.0, 30.0])
+coalesce_keys = st.sampled_from(["", "", "", "=a", "=b", "~a", "~a", "~b"])
 
 
 @dataclass
@@ -188,17 +189,16 @@ class SchedulerMachine(RuleBasedStateMachine):
         tokens=st.sampled_from([0, 0, 1, 5, 9]),
         max_wait_s=max_waits,
         continues=st.sampled_from([False, False, True]),
+        key=coalesce_keys,
     )
-    def submit(self, lanes: list[int], weight: int, tokens: int, max_wait_s: float | None, continues: bool) -> None:
+    def submit(self, lanes: list[int], continues: bool, **options: Any) -> None:
+        options["continues"] = continues
         for number in lanes:
-            options: dict[str, Any] = {"weight": weight, "tokens": tokens, "max_wait_s": max_wait_s, "continues": continues}
             self._submit(self.realm.task(f"t{len(self.made)}", self._lane(number), **options))
 
-    @rule(number=numbers, after_us=ticks, max_wait_s=max_waits)
-    def submit_for_later(self, number: int, after_us: int, max_wait_s: float | None) -> None:
-        self._submit(
-            self.realm.task(f"t{len(self.made)}", self._lane(number), due_in_s=after_us / SECOND_US, max_wait_s=max_wait_s)
-        )
+    @rule(number=numbers, after_us=ticks, max_wait_s=max_waits, key=coalesce_keys)
+    def submit_for_later(self, number: int, after_us: int, **options: Any) -> None:
+        self._submit(self.realm.task(f"t{len(self.made)}", self._lane(number), due_in_s=after_us / SECOND_US, **options))
 
     @rule(
         number=numbers, deadline_us=st.sampled_from([-1, 1, 1_000_000, 30_000_000]), after_us=st.sampled_from([None, 1_100_000])
@@ -228,6 +228,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         except QueueFull:
             self.model.refused(task, self.realm.state())
         else:
+            if isinstance(status, CoalescedInto):
+                self.model.coalesced(task, status.task, self.realm.state())
+                self.whole = True
+                return
             if status is not Submitted.KNOWN:
                 self.made = [*(each for each in self.made if each.task != task.task), task]
             self.model.submitted(task, status, self.realm.state())
@@ -535,9 +539,10 @@ def test_any_order_of_calls_keeps_every_promise(redis_client: Redis) -> None:
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.defect)
-def test_a_planted_defect_is_found(mutant: Mutant, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_defect_is_found(mutant: Mutant, embedded_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This tries the tests and not the server, so one server will do."""
     mutant.plant(SCRIPTS, monkeypatch)
     for script in SCRIPTS:
-        redis_client.script_load(script.source)  # a defect is no mistake of syntax
+        embedded_client.script_load(script.source)  # a defect is no mistake of syntax
     with pytest.raises((AssertionError, ResponseError)):
-        run_state_machine_as_test(lambda: SchedulerMachine(redis_client), settings=HUNT)
+        run_state_machine_as_test(lambda: SchedulerMachine(embedded_client), settings=HUNT)

@@ -98,7 +98,7 @@ def test_counting(case: Case, redis_client: Redis) -> None:
     Case(
         "a task for which there is no room is refused, and nothing is changed",
         refused("z"),
-        full("service:api", "1 tasks", "1 tasks", "60"),
+        full("service:api", 1, "1 tasks", "60"),
         api(limit=1),
         [submit_all("a", "b")],
         {"backlog": {"service:api": (1, ONE_BYTES)}, "lanes": {"api": "b"}, "messages": ["a", "b"]},
@@ -106,7 +106,7 @@ def test_counting(case: Case, redis_client: Redis) -> None:
     Case(
         "so is a delayed one",
         refused("z", due_in_s=5),
-        full("service:api", "1 tasks", "1 tasks", "60"),
+        full("service:api", 1, "1 tasks", "60"),
         api(limit=1),
         [submit_all("a", "b")],
         {"delayed": [], "messages": ["a", "b"]},
@@ -135,14 +135,14 @@ def test_counting(case: Case, redis_client: Redis) -> None:
     Case(
         "the total is the cap of the global scope",
         refused("z", "git", due_in_s=5),
-        full("global", "1 tasks", "1 tasks", "1"),
+        full("global", 1, "1 tasks", "1"),
         whole(limit=1),
         [submit_all("a", "b")],
     ),
     Case(
         "the narrowest full scope is named",
         refused("z"),
-        full("service:api", "1 tasks", "1 tasks", "60"),
+        full("service:api", 1, "1 tasks", "60"),
         {"global": {"backlog": {"limit": 1}}, **api(limit=1)},
         [submit_all("a", "b")],
     ),
@@ -157,7 +157,7 @@ def test_counting(case: Case, redis_client: Redis) -> None:
     Case(
         "a loop that has its share is refused",
         refused("z", "api of a"),
-        full("loop:a", "1 tasks", "1 tasks", "60"),
+        full("loop:a", 1, "1 tasks", "60"),
         {**api(limit=5), "loops": {"*": {"backlog": {"limit": 1}}}},
         [submit("a"), submit("b", "api of a")],
     ),
@@ -172,7 +172,7 @@ def test_counting(case: Case, redis_client: Redis) -> None:
     Case(
         "a higher priority that would have to wait is refused",
         refused("z", "api high"),
-        full("service:api", "1 tasks", "1 tasks", "60"),
+        full("service:api", 1, "1 tasks", "60"),
         api(limit=1),
         [submit_all("a", "b")],
     ),
@@ -187,7 +187,7 @@ def test_counting(case: Case, redis_client: Redis) -> None:
     Case(
         "the more is too much, the longer it takes",
         refused("z"),
-        full("service:api", "3 tasks", "1 tasks", "180"),
+        full("service:api", 3, "1 tasks", "180"),
         api(limit=1),
         [submit_all("a", "b"), submit("c", continues=True), submit("d", continues=True)],
     ),
@@ -231,7 +231,7 @@ def dropped(realm: Realm) -> dict[str, str]:
     Case(
         "a task that ranks below all that waits is refused itself",
         refused("z", "api low"),
-        full("service:api", "2 tasks", "2 tasks", "60"),
+        full("service:api", 2, "2 tasks", "60"),
         shed(),
         [submit_all("a", "b", "c")],
         {"expired": [], "lanes": {"api": "b c"}},
@@ -247,7 +247,7 @@ def dropped(realm: Realm) -> dict[str, str]:
     Case(
         "what was released once is never dropped",
         refused("z"),
-        full("service:api", "1 tasks", "1 tasks", "60.2"),
+        full("service:api", 1, "1 tasks", "60.2"),
         shed(1),
         [submit("a"), claim("a"), put_back("a")],
         {"expired": []},
@@ -255,7 +255,7 @@ def dropped(realm: Realm) -> dict[str, str]:
     Case(
         "nor if that was before there was a cap, and its service refused it",
         refused("z"),
-        full("service:api", "1 tasks", "1 tasks", "1"),
+        full("service:api", 1, "1 tasks", "1"),
         {"services": {"api": {}}},
         [submit("a"), claim("a"), throttle("a"), publish(shed(1)), *[dispatch()] * 6],
         {"expired": []},
@@ -263,7 +263,7 @@ def dropped(realm: Realm) -> dict[str, str]:
     Case(
         "nor is what continues accepted work",
         refused("z"),
-        full("service:api", "1 tasks", "1 tasks", "60"),
+        full("service:api", 1, "1 tasks", "60"),
         shed(1),
         [submit("a"), submit("b", continues=True)],
         {"expired": []},
@@ -287,7 +287,7 @@ def dropped(realm: Realm) -> dict[str, str]:
     Case(
         "nobody is dropped for a task that is refused elsewhere",
         refused("z"),
-        full("global", "2 tasks", "2 tasks", "60"),
+        full("global", 2, "2 tasks", "60"),
         {"global": {"backlog": {"limit": 2}}, **shed(5)},
         [submit_all("a", "b", "c")],
         {"expired": [], "lanes": {"api": "b c"}},

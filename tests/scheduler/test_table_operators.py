@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -131,6 +132,13 @@ def explain(name: str, to: str = "api", **cost: int) -> Step:
         Explanation("b", TaskState.WAITING, expected_in_s=0.0),
         ONE_A_MINUTE,
         [submit_all("a", "b"), publish({})],
+    ),
+    Case(
+        "a waiting task whose slots are taken: nobody knows when work ends",
+        explain("b"),
+        Explanation("b", TaskState.WAITING, 0, "service:api in_flight", math.inf),
+        {"services": {"api": {"max_in_flight": 1}}},
+        [submit_all("a", "b")],
     ),
     Case(
         "a waiting task whose queue is full",

@@ -42,7 +42,7 @@ def fill(crew: Crew) -> list[AsyncResult[Any]]:
 
 def test_a_submit_for_which_there_is_no_room_raises_and_says_where(busy: Crew, opened: Path) -> None:
     held = fill(busy)
-    with pytest.raises(QueueFull, match="the backlog of service:bounded is full: 2 tasks of 2 tasks wait") as caught:
+    with pytest.raises(QueueFull, match="the backlog of service:bounded is full: 2 of 2 tasks wait") as caught:
         busy.proj.call.apply_async((3,), **BOUNDED)
     error = caught.value
     assert isinstance(error, TurgorError)

@@ -76,7 +76,8 @@ def test_a_name_that_an_option_cannot_have_is_refused(redis_client: Redis, proj:
 def test_an_unknown_service_is_answered_with_the_known_ones(redis_client: Redis, proj: ModuleType) -> None:
     with nothing_stored(redis_client), pytest.raises(UnknownService) as caught:
         proj.call.apply_async((1,), service="apy")
-    message = "task 'proj.call': unknown service 'apy'. Did you mean 'api'? Known: api, blocking, bounded, narrow, shedding, single, small"
+    known = ", ".join(proj.turgor.view.config().services)
+    message = f"task 'proj.call': unknown service 'apy'. Did you mean 'api'? Known: {known}"
     assert str(caught.value) == message
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -119,3 +120,10 @@ def test_an_app_has_one_turgor(settings: AppSettings) -> None:
     Turgor(app, LIMITS, realm="first")
     with pytest.raises(AlreadyInstalled, match="<Turgor first of bare> already"):
         Turgor(app, LIMITS, realm="second")
+
+
+@pytest.mark.parametrize("option", ["claim_within_s", "lease_s"])
+@pytest.mark.parametrize("seconds", [0, -1, "30s", True])
+def test_a_time_that_is_none_is_refused_at_once(settings: AppSettings, option: str, seconds: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{option}={seconds!r}: give a positive number of seconds$"):
+        Turgor(bare_app(settings), LIMITS, **{option: seconds})

@@ -68,7 +68,7 @@ def test_whoever_types_the_command_is_remembered(proj: ModuleType, monkeypatch: 
 
 
 def test_an_unknown_service_is_answered_with_the_known_ones(proj: ModuleType) -> None:
-    known = "Known: api, blocking, bounded, narrow, shedding, single, small"
+    known = "Known: " + ", ".join(proj.turgor.view.config().services)
     for act in (proj.turgor.pause, proj.turgor.resume):
         with pytest.raises(UnknownService, match=rf"^unknown service 'apj'\. Did you mean 'api'\? {known}$"):
             act("service:apj")

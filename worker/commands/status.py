@@ -42,16 +42,16 @@ def status(ctx: click.Context, watch: bool, **_: Any) -> None:
     def held() -> list[RegulatorState | ServiceHealth]:
         return [*turgor.regulator.states(), *ailing(limiter)]
 
-    def full() -> list[str]:
-        found = backlogs(turgor.client, turgor.keys, limiter.refresh())[:MOST_BACKLOGS]
-        return [f"backlog of {each}" for each in found if each.tasks]
+    def notes() -> list[str]:
+        fullest = backlogs(turgor.client, turgor.keys, limiter.refresh())[:MOST_BACKLOGS]
+        return [*turgor.statistics().notes, *(f"backlog of {each}" for each in fullest)]
 
     if not sys.stdout.isatty():
-        click.echo(plain(survey(turgor.client, turgor.keys), held(), full()))
+        click.echo(plain(survey(turgor.client, turgor.keys), usage_of_all(limiter), held(), notes()))
         return
 
     def view() -> RenderableType:
-        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), held(), [*turgor.statistics().notes, *full()])
+        return render(survey(turgor.client, turgor.keys), usage_of_all(limiter), held(), notes())
 
     if not watch:
         Console().print(view())

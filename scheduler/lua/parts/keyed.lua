@@ -3,13 +3,15 @@
 -- until it is released or gone, so what was released once and came back is not; see parts/envelope.lua for where its key is.
 local KEYED = key('keyed')
 local KEY_AT, KEY = 17, '^{"coalesce":"([^"]+)",'
+-- Kombu's envelope begins with another letter, and one byte is looked at in a fraction of the time.
+local INITIAL_AT, INITIAL = KEY_AT + 2, string.byte('c')
 local TIME = '%020.0f'
 local ALWAYS = '='
 local keyed = {}
 
 -- The key in a stored message, or nil.
 function keyed.of(message)
-  return string.match(message, KEY, KEY_AT)
+  return string.byte(message, INITIAL_AT) == INITIAL and string.match(message, KEY, KEY_AT) or nil
 end
 
 -- Whether the key stands for itself, room or no room.

@@ -6,6 +6,12 @@ local function in_us(time)
   return time == math.huge and '-1' or whole(time - now)
 end
 
+-- A slot opens when work ends. The time at which it would lapse says nothing of that.
+local function when_known(rule, allow_at)
+  local is_slots = rule.kind.one_each and rule.kind.remaining and not rule.kind.is_regulator
+  return is_slots and not rule.again_at and math.huge or allow_at
+end
+
 local function standing(task, lane_name, weight, tokens)
   local held = lease.of(task)
   if held then
@@ -30,7 +36,7 @@ local function standing(task, lane_name, weight, tokens)
   local allow_at, limit = ledger.last_to_allow(self.scopes, cost)
   local reply = {'waiting', position, '', '', 0, start, 0, unpack(history.of(lane_name))}
   if limit then
-    reply[3], reply[4], reply[5] = limit.scope, limit.rule.id, in_us(allow_at)
+    reply[3], reply[4], reply[5] = limit.scope, limit.rule.id, in_us(when_known(limit.rule, allow_at))
     reply[7] = ledger.is_reserved(limit, cost) and limit.rule.reserved_for or 0
   end
   return reply
