@@ -1,11 +1,12 @@
-"""The channels of an app whose every task runs under a lease: `Turgor(app, lease_all=True)`.
+"""The channels of a worker on the realm's own server, where a lease takes the place of kombu's acknowledgements.
 
 kombu writes each message that a worker has into the hash `unacked` before the worker sees it, and takes it out when it
 is acknowledged, so that somebody may put it back if the worker dies. A lease does that better: it is open since the
 release, so no moment lies between the pop and the record; and what lapses comes back after `lease_s`, not after the
-visibility timeout. So these channels keep what is leased in memory only, and take several messages at a time.
+visibility timeout. So these channels keep what is leased in memory only. Where every task is leased, `Turgor(app,
+lease_all=True)`, they also take several messages at a time.
 
-Whatever is no task of the app's queues (replies, events, messages of a consumer of the user's own) is acknowledged as ever.
+Whatever has no lease (tasks that no limit concerns, replies, events, messages of a consumer of the user's own) is acknowledged as ever.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class LeasedQoS(redis.QoS):
 
     channel: Any
     _delivered: Any
-    _is_emulating = False
+    _is_emulating = True
 
     def append(self, message: Any, delivery_tag: str) -> None:
         if _is_leased(message.headers):
@@ -64,7 +65,7 @@ class LeasedQoS(redis.QoS):
         super().restore_unacked(client)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """The sweep of kombu through `unacked`, if this channel has ever written there."""
+        """The sweep of kombu through `unacked`, where anything may be."""
         if self._is_emulating:
             super().restore_visible(*args, **options)
 
@@ -84,11 +85,31 @@ class LeasedQoS(redis.QoS):
             logger.warning("%d messages are not given back, their leases will lapse: %s", len(messages), error)
 
 
+class QuietQoS(LeasedQoS):
+    """The same where every task is leased: nothing is swept unless this channel has written something without a lease."""
+
+    _is_emulating = False
+
+
 class LeasedChannel:
-    """What makes one of kombu's Redis channels leave acknowledgements to the leases."""
+    """What makes one of kombu's Redis channels leave the acknowledgements of leased messages to the leases.
+
+    Where the broker is not the realm's own server, all are acknowledged as ever.
+    """
 
     turgor: ClassVar[Turgor]
-    QoS = LeasedQoS
+    QoS: type[redis.QoS] = LeasedQoS
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        if self.turgor.broker.is_elsewhere:
+            self.QoS = redis.QoS
+        super().__init__(*args, **options)
+
+
+class AllLeasedChannel(LeasedChannel):
+    """The same where every task is leased, so that several may be taken at a time, and one without a lease is refused."""
+
+    QoS: type[redis.QoS] = QuietQoS
 
     connection: Any
     qos: Any

@@ -20,7 +20,7 @@ from ..scheduler.scheduler import Cancelled
 from ..scheduler.search import in_flight
 from .delivery import is_not_found
 from .envelope import FENCE_HEADER, stored_attempt, task_key
-from .leased_channel import LeasedChannel
+from .leased_channel import AllLeasedChannel, LeasedChannel
 from .withdrawal import withdraw
 
 if TYPE_CHECKING:
@@ -85,5 +85,7 @@ class PurgingConnection(Connection):
 
 @cache
 def _gated(base: type[Any], turgor: Turgor) -> type[Any]:
-    leased = (LeasedChannel,) if turgor.lease_all and issubclass(base, redis.Channel) else ()
-    return type(base.__name__, (*leased, PurgingChannel, base), {"turgor": turgor})
+    mixins: tuple[type[Any], ...] = (PurgingChannel,)
+    if issubclass(base, redis.Channel):
+        mixins = (AllLeasedChannel if turgor.lease_all else LeasedChannel, PurgingChannel)
+    return type(base.__name__, (*mixins, base), {"turgor": turgor})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from celery import Celery
@@ -14,7 +15,11 @@ from turgor.worker import Turgor
 from turgor.worker.commands import turgor as commands
 
 LIMITS = {
-    "services": {"api": {"requests_per_hour": 100, "burst_capacity": 2}, "free": {}},
+    "services": {
+        "api": {"requests_per_hour": 100, "burst_capacity": 2},
+        "free": {},
+        "capped": {"backlog": {"limit": 5, "bytes": "1MB"}},
+    },
     "loop_types": {"free": {}},
 }
 
@@ -46,6 +51,16 @@ def test_it_says_what_is_used_and_what_is_left_of_each_limit(app: Celery) -> Non
     window, burst = result.output.splitlines()
     assert window.startswith("service:api              requests/1h    2 of 100 used, 98 left, unused in ")
     assert burst.startswith("service:api              burst          2 of 2 used, 0 left, opens in ")
+
+
+def test_it_says_what_waits_beside_the_cap(app: Celery) -> None:
+    for _ in range(2):
+        app.send_task("proj.call", service="capped", countdown=60)
+
+    result = run(app, "capped")
+
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(r"backlog of service:capped: 2 of 5 tasks, .* of 1MB wait\n", result.output)
 
 
 def test_it_says_the_same_as_json(app: Celery) -> None:

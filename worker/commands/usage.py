@@ -1,4 +1,4 @@
-"""`turgor usage`: how full the limits of one scope are."""
+"""`turgor usage`: how full the limits and the backlog of one scope are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from ...limits.priority import name_of
 from ...limits.scope_word import scope_of
+from ...scheduler.backlog import backlogs
 from .group import turgor_of
 
 if TYPE_CHECKING:
@@ -19,19 +20,23 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on one line.")
 @click.pass_context
 def usage(ctx: click.Context, scope: str, as_json: bool, **_: Any) -> None:
-    """Say how full each limit of SCOPE is: global, service:NAME, endpoint:SERVICE/NAME, loop_type:NAME or loop:NAME.
+    """Say how full each limit of SCOPE is, and its backlog if that has a cap: global, service:NAME, endpoint:SERVICE/NAME, loop_type:NAME or loop:NAME.
 
     The kind may be left out where only one scope of the limits has the name.
     """
     turgor = turgor_of(ctx)
-    full_name = scope_of(scope, turgor.view.refresh())
+    config = turgor.view.refresh()
+    full_name = scope_of(scope, config)
     found = turgor.usage(full_name)
     if as_json:
         click.echo(found.to_json())
         return
     for each in found:
         click.echo(_line(each))
-    if not found:
+    waiting = [each for each in backlogs(turgor.client, turgor.keys, config) if each.scope == full_name]
+    for each in waiting:
+        click.echo(f"backlog of {each}")
+    if not found and not waiting:
         click.echo(f"{full_name}: no limits of its own")
 
 
