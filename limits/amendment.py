@@ -88,6 +88,8 @@ def _unknown(model: type[BaseModel], key: str, path: tuple[str, ...]) -> str:
     names = key.split(".")
     for at, name in enumerate(names):
         known: Collection[str] = [each for each in model.model_fields if each != "endpoints"]
+        if name == "endpoints":
+            return f"{quote_path((*path, name))}: this is no setting; amend the scope of the endpoint itself, 'endpoint:service/endpoint'"
         if name not in known:
             return f"{quote_path((*path, *names[: at + 1]))}: {unknown_key(name, known)}"
         if at + 1 < len(names):

@@ -91,7 +91,9 @@ def test_mistakes_are_in_the_words_of_the_file() -> None:
     ]
     assert problems("global", {"max_in_flight.x": 1}) == ["global.max_in_flight.x: 'max_in_flight' is no table; give it a value"]
     (problem,) = problems("service:api", {"endpoints": {}})
-    assert problem.startswith("services.api.endpoints: unknown key; use one of requests_per_second, requests_per_minute, ")
+    assert problem == (
+        "services.api.endpoints: this is no setting; amend the scope of the endpoint itself, 'endpoint:service/endpoint'"
+    )
 
 
 def test_the_scopes_name_is_checked() -> None:
