@@ -25,14 +25,11 @@ class Watch:
     ----------
     cpu_us:
         The server's CPU time, the kernel's part included.
-    script_us:
-        The time inside scripts.
     longest_us:
         The longest script call, by the server's clock. A call that the machine interrupts counts in full.
     """
 
     cpu_us: float = 0.0
-    script_us: float = 0.0
     longest_us: float = 0.0
 
 
@@ -80,8 +77,6 @@ class Server:
         before_us = self._cpu_us()
         yield watch
         watch.cpu_us = self._cpu_us() - before_us
-        calls = self._info("commandstats")
-        watch.script_us = sum(float(calls[name]["usec"]) for name in ("cmdstat_evalsha", "cmdstat_eval") if name in calls)
         if percentiles is not None:
             latencies = self._info("latencystats")
             watch.longest_us = max((_longest(latencies, name) for name in ("evalsha", "eval")), default=0.0)

@@ -12,6 +12,7 @@ from ..limits.errors import TurgorError
 from .attendant import Attendant
 from .autoscaler import CELERYS_OWN, Autoscaler
 from .claims import guard_tasks
+from .declared import unknown_fallbacks
 from .pool_sampler import PoolSampler
 from .request import End, lease_in, report_ends
 
@@ -33,6 +34,8 @@ class TurgorStep(bootsteps.StartStopStep):
             logger.critical("%s", error)
             raise SystemExit(1) from error
         self._turgor = turgor
+        for line in unknown_fallbacks(worker.app, turgor.view.config()):
+            logger.warning("%s", line)
         for task in worker.app.tasks.values():
             report_ends(task)
         guard_tasks(worker.app)

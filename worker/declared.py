@@ -20,7 +20,7 @@ _NAMES = ("service", "endpoint", "loop_type", "loop")
 
 def tasks_that_never_run(app: Celery, config: LimitsConfig) -> Iterator[str]:
     """One line for each task that could never run: every submit would refuse it, or it is a fallback that the app has not."""
-    yield from _unknown_fallbacks(app, config)
+    yield from unknown_fallbacks(app, config)
     book = AccountBook(config)
     for name, task in sorted(app.tasks.items()):
         if name.startswith("celery."):
@@ -42,7 +42,8 @@ def tasks_that_never_run(app: Celery, config: LimitsConfig) -> Iterator[str]:
             yield str(CostTooLarge(error.cost, error.capacity, error.binding, task=name))
 
 
-def _unknown_fallbacks(app: Celery, config: LimitsConfig) -> Iterator[str]:
+def unknown_fallbacks(app: Celery, config: LimitsConfig) -> Iterator[str]:
+    """One line for each task that a service degrades to and that the app does not have: a worker would discard it."""
     for service in config.services:
         for step in config.degradation_of(service):
             if step.degrade_to is not None and step.degrade_to not in app.tasks:

@@ -139,6 +139,12 @@ def test_limits_check_names_a_fallback_that_no_app_has(build: Any) -> None:
     ]
 
 
+def test_a_worker_says_at_its_start_that_it_has_no_such_fallback(hire: Hire, settings: AppSettings) -> None:
+    """It would discard the task, as Celery does with all that it does not know."""
+    crew = hire(settings.but(limits=limits({"wait": "1m", "degrade_to": "proj.fre"})), pool="solo")
+    assert "the app has no task 'proj.fre' to degrade to; did you mean 'proj.free'?" in crew.worker.log
+
+
 def test_the_cheaper_task_runs_in_its_place_with_its_id_arguments_and_callbacks(hire: Hire, settings: AppSettings) -> None:
     crew = hire(settings.but(limits=limits(CHEAPER)))
     proj = crew.proj
