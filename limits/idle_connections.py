@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import redis
 
+from .fork_safe_pool import make_fork_safe
 from .server import UNREACHABLE
 
 # redis-py marks connections since 6.5, when a server announces its maintenance.
@@ -39,6 +40,8 @@ class IdleConnections:
         self._pool = pool
         self._room = _room_in(pool)
         self._idle: list[Any] = []
+        if type(pool) is redis.ConnectionPool:  # others may hold their lock while they wait for a connection
+            make_fork_safe(pool)
 
     @classmethod
     def of(cls, pool: Any) -> IdleConnections:

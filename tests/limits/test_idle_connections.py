@@ -169,11 +169,49 @@ def test_a_child_that_was_forked_while_another_thread_called_gets_its_own_answer
                         os._exit(0 if others.check_and_consume().remaining < 5_000 else 1)
                     finally:
                         os._exit(2)
-                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+                assert exit_code(child) == 0
         finally:
             done.set()
         for call in calls:
             call.result()
+
+
+def test_a_child_that_was_forked_while_another_thread_was_at_the_pool_can_use_it(client: Redis) -> None:
+    """redis-py's lock of the pool stayed taken in the child, which waited for ever."""
+    limiter = limiter_of(client)
+    limiter.check_and_consume()
+    is_at_the_pool, goes = threading.Event(), threading.Event()
+
+    def be_at_the_pool() -> None:
+        with vars(client.connection_pool)["_lock"]:
+            is_at_the_pool.set()
+            goes.wait(0.2)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(be_at_the_pool)
+        is_at_the_pool.wait()
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if limiter.try_consume() else 1)
+            finally:
+                os._exit(2)
+        goes.set()
+        assert exit_code(child) == 0
+    assert limiter.check_and_consume().remaining == MANY - 3
+
+
+def exit_code(child: int, within_s: float = 10.0) -> int | None:
+    """How a child has ended; None if it had to be killed."""
+    give_up_at = time.monotonic() + within_s
+    while time.monotonic() < give_up_at:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 @pytest.mark.parametrize("most", [1, SHARE - 1])
